@@ -1,0 +1,2 @@
+//! Members of a dynamic cluster: ownership, fenced store, mailboxes, protocols, queue.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]

@@ -1,0 +1,265 @@
+//! What each role is told, after every check has passed.
+//!
+//! One file describes a whole installation; each process reads the same file and is told its name. Paths are absolute
+//! here: [`crate::Config::load`] resolves relative ones against the folder of the file. Secrets never stand in the file:
+//! it names the files that hold them.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// A whole installation: the directory, the routers, the clusters, and what they share.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The name that greetings, `Received` fields and bounces carry.
+    pub domain: String,
+    /// How accounts and clusters are looked up.
+    pub directory: DirectorySettings,
+    /// Certificate and key of every TLS listener.
+    pub tls: TlsSettings,
+    /// File that holds the bearer token of the admin API.
+    pub admin_token: PathBuf,
+    /// The front ends, by name.
+    pub routers: Vec<RouterSettings>,
+    /// The dynamic clusters, by name.
+    pub clusters: Vec<ClusterSettings>,
+    /// Bounds on what one client may ask of a process.
+    pub limits: Limits,
+}
+
+/// How to reach the LDAP directory and what its attributes mean.
+#[derive(Debug, Clone)]
+pub struct DirectorySettings {
+    /// `ldap://host:port` or `ldaps://host:port`, tried in this order.
+    pub urls: Vec<String>,
+    /// Search base of accounts and clusters.
+    pub base: String,
+    /// Who to bind as; empty for anonymous.
+    pub bind_dn: String,
+    /// File that holds the password of `bind_dn`.
+    pub bind_password: Option<PathBuf>,
+    /// Upgrade `ldap://` connections with StartTLS.
+    pub start_tls: bool,
+    /// Certificates to trust besides the system's, for LDAPS and StartTLS.
+    pub ca: Option<PathBuf>,
+    /// Names of attributes and classes.
+    pub profile: Profile,
+    /// How long an answer is used without asking again. Default 60 s.
+    pub fresh: Duration,
+    /// How long "no such account" is believed. Default 5 s.
+    pub unknown: Duration,
+    /// How many routes are remembered at most. Default 1,000,000.
+    pub entries_max: usize,
+    /// Deadline of one look-up. Default 3 s.
+    pub timeout: Duration,
+    /// Persistent connections to the server in use. Default 2.
+    pub connections: usize,
+    /// The embedded server of this installation, if it runs one.
+    pub embedded: Option<EmbeddedDirectory>,
+}
+
+/// Names of the attributes and classes that describe an account in the directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Object class every account has, used in filters.
+    pub object_class: String,
+    /// Attributes a login name is compared with.
+    pub login: Vec<String>,
+    /// Attributes that hold addresses delivered to the account.
+    pub address: Vec<String>,
+    /// Attribute that names the home cluster (or a foreign host).
+    pub mail_host: String,
+    /// Attribute that holds the address mail is forwarded to.
+    pub forward: String,
+    /// Attribute that holds password hashes.
+    pub password: String,
+    /// Attribute that says whether the account may be used.
+    pub status: String,
+    /// Attribute that holds the quota in bytes.
+    pub quota: String,
+    /// Attribute that identifies the account for life.
+    pub id: String,
+}
+
+impl Profile {
+    /// The default profile: `inetOrgPerson` + `inetLocalMailRecipient`.
+    #[must_use]
+    pub fn inet_local_mail_recipient() -> Self {
+        Self {
+            object_class: "inetLocalMailRecipient".into(),
+            login: vec!["uid".into(), "mail".into()],
+            address: vec!["mailLocalAddress".into(), "mail".into()],
+            mail_host: "mailHost".into(),
+            forward: "mailRoutingAddress".into(),
+            password: "userPassword".into(),
+            status: "laniakeaStatus".into(),
+            quota: "laniakeaQuota".into(),
+            id: "entryUUID".into(),
+        }
+    }
+}
+
+/// The LDAP server that an installation without one of its own runs (`laniakea directory`).
+#[derive(Debug, Clone)]
+pub struct EmbeddedDirectory {
+    /// Where it listens for LDAP.
+    pub listen: SocketAddr,
+    /// Where it listens for LDAPS, if at all.
+    pub listen_tls: Option<SocketAddr>,
+    /// Folder of its database, on a local disk.
+    pub data: PathBuf,
+    /// Suffix it serves.
+    pub base: String,
+    /// Who may do everything.
+    pub admin_dn: String,
+    /// File that holds the password of `admin_dn`.
+    pub admin_password: PathBuf,
+    /// Certificate and key for LDAPS and StartTLS.
+    pub tls: TlsSettings,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// A certificate chain and its key, PEM.
+#[derive(Debug, Clone)]
+pub struct TlsSettings {
+    /// Certificate chain, leaf first.
+    pub certificate: PathBuf,
+    /// Private key, PKCS#8 or SEC1.
+    pub key: PathBuf,
+    /// Certificate of the authority that signed it, for clients that want to check.
+    pub ca: Option<PathBuf>,
+}
+
+/// One front end.
+#[derive(Debug, Clone)]
+pub struct RouterSettings {
+    /// Its name, as given to `laniakea router --name`.
+    pub name: String,
+    /// Where it listens, by service; what is missing is not served.
+    pub listen: BTreeMap<Service, SocketAddr>,
+    /// Balancers whose PROXY header is believed.
+    pub proxy_from: Vec<IpNet>,
+    /// File that keeps the look-up cache across restarts; may be lost without harm.
+    pub cache_file: Option<PathBuf>,
+}
+
+/// One dynamic cluster: members over one shared filesystem.
+#[derive(Debug, Clone)]
+pub struct ClusterSettings {
+    /// Its name: the value of `mailHost` in its accounts.
+    pub name: String,
+    /// Folder on the shared filesystem.
+    pub storage: PathBuf,
+    /// File that holds the 32-byte key of the cluster: seals tickets, authenticates members to one another.
+    pub key: PathBuf,
+    /// Networks whose PROXY preamble is believed on handoff listeners.
+    pub handoff_from: Vec<IpNet>,
+    /// The members.
+    pub members: Vec<MemberSettings>,
+    /// When to suspect, declare dead, give up.
+    pub timing: ClusterTiming,
+}
+
+/// One member of a cluster.
+#[derive(Debug, Clone)]
+pub struct MemberSettings {
+    /// Its name, unique in the installation.
+    pub name: String,
+    /// Where fellow members reach it for the cluster's protocol.
+    pub control: SocketAddr,
+    /// Where routers and fellow members hand connections over.
+    pub handoff: SocketAddr,
+    /// Where clients may reach it directly, by service.
+    pub listen: BTreeMap<Service, SocketAddr>,
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// IMAP with STARTTLS.
+    Imap,
+    /// IMAP inside TLS.
+    Imaps,
+    /// POP3 with STLS.
+    Pop3,
+    /// POP3 inside TLS.
+    Pop3s,
+    /// SMTP with STARTTLS, for other sites.
+    Smtp,
+    /// Submission with STARTTLS (RFC 6409).
+    Submission,
+    /// Submission inside TLS (RFC 8314).
+    Submissions,
+    /// LMTP (RFC 2033).
+    Lmtp,
+    /// HTTP.
+    Http,
+    /// HTTP inside TLS.
+    Https,
+    /// `/metrics`, `/healthz`, `/readyz` and the admin API.
+    Metrics,
+}
+
+/// When the cluster's protocol suspects, declares dead, and gives up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClusterTiming {
+    /// Between pings. Default 200 ms.
+    pub ping: Duration,
+    /// Silence after which a member gets no new accounts. Default 1 s.
+    pub suspect: Duration,
+    /// Silence after which a member is dead. Default 2 s.
+    pub dead: Duration,
+    /// How long reads go on from the send time of the last answered ping. Default 1.2 s.
+    pub read_lease: Duration,
+    /// Between ticks of an idle member. Default 500 ms.
+    pub tick_idle: Duration,
+    /// Least time between ticks of a busy member. Default 2 ms.
+    pub tick_busy: Duration,
+    /// How long a claim is tried. Default 10 s.
+    pub claim: Duration,
+    /// How long a member may take to release an account before it is fenced. Default 5 s.
+    pub release: Duration,
+    /// How long a commit may take before its client hears of a temporary failure. Default 30 s.
+    pub commit: Duration,
+    /// An account without sessions is released after this long. Default 5 min.
+    pub idle_release: Duration,
+}
+
+impl Default for ClusterTiming {
+    fn default() -> Self {
+        Self {
+            ping: Duration::from_millis(200),
+            suspect: Duration::from_secs(1),
+            dead: Duration::from_secs(2),
+            read_lease: Duration::from_millis(1200),
+            tick_idle: Duration::from_millis(500),
+            tick_busy: Duration::from_millis(2),
+            claim: Duration::from_secs(10),
+            release: Duration::from_secs(5),
+            commit: Duration::from_secs(30),
+            idle_release: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Bounds on what one client may ask of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest message accepted, in bytes. Default 50 MiB.
+    pub message_bytes_max: u64,
+    /// Recipients of one transaction. Default 1,000.
+    pub recipients_max: usize,
+    /// Connections of one client address. Default 1,000.
+    pub connections_per_address_max: usize,
+    /// Connections of a process. Default: 80 % of the open-files limit.
+    pub connections_max: usize,
+    /// Time from connection to login. Default 60 s.
+    pub login: Duration,
+    /// Idle time of a logged-in connection (RFC 9051 §5.4 asks for 30 min at least). Default 31 min.
+    pub idle: Duration,
+    /// Message bytes all connections of a process may hold in memory. Default 1 GiB.
+    pub memory_bytes_max: u64,
+}

@@ -1,0 +1,2 @@
+//! The one program `laniakea`: every role and every command.
+fn main() {}
