@@ -1,2 +1,5 @@
 //! Members of a dynamic cluster: ownership, fenced store, mailboxes, protocols, queue.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod cluster;
+pub mod drive;

@@ -1,0 +1,63 @@
+//! What can go wrong at the cluster's seat; each variant is a different next step.
+
+use std::{io, path::PathBuf};
+
+/// This member was fenced: it may acknowledge and answer nothing any more, and must exit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this member was fenced")]
+pub struct Fenced;
+
+/// Why a claim got no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// No controller answered within the claim deadline: a temporary failure.
+    #[error("no controller answered in time")]
+    Unavailable,
+    /// This member is being drained: another member must claim.
+    #[error("this member is being drained")]
+    Draining,
+    /// This member was fenced or is leaving.
+    #[error("this member has left its cluster")]
+    Left,
+}
+
+/// Why the owners could not be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OwnersError {
+    /// No controller answered in time.
+    #[error("no controller answered in time")]
+    Unavailable,
+}
+
+/// Why a member could not join its cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The storage has no marker file: it is not mounted, or was never made.
+    #[error("{} is not the volume of a cluster: it has no file laniakea-volume (is it mounted?)", .0.display())]
+    NotAVolume(PathBuf),
+    /// The storage belongs to another cluster, or was written by a later program.
+    #[error("{} is the volume of something else: {found}", .path.display())]
+    WrongVolume {
+        /// The storage.
+        path: PathBuf,
+        /// What its marker says.
+        found: String,
+    },
+    /// The cluster's key could not be read, or is not 32 bytes long.
+    #[error("read the cluster's key from {}", .path.display())]
+    Key {
+        /// The key file.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The control address could not be bound: most likely this member is running already.
+    #[error("listen for fellow members")]
+    Listen(#[source] io::Error),
+    /// The shared filesystem failed while joining.
+    #[error("take a place in the cluster's directory")]
+    Storage(#[source] io::Error),
+    /// A thread could not be started.
+    #[error("start a thread")]
+    Thread(#[source] io::Error),
+}

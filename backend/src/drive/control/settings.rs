@@ -1,0 +1,41 @@
+//! What a member must be told to take its seat.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use laniakea_config::{ClusterSettings, ClusterTiming, MemberSettings};
+use laniakea_directory::{ClusterName, MemberName};
+
+/// What a member must be told to take its seat. Its fellows it learns from the shared filesystem.
+#[derive(Debug, Clone)]
+pub struct ControlSettings {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// This member.
+    pub member: MemberName,
+    /// Folder of the cluster on the shared filesystem.
+    pub storage: PathBuf,
+    /// File that holds the cluster's 32-byte key.
+    pub key: PathBuf,
+    /// Where to listen for fellow members; port 0 takes a free one.
+    pub control: SocketAddr,
+    /// Where routers and fellow members hand connections over; told to the fellows.
+    pub handoff: SocketAddr,
+    /// When to suspect, declare dead, give up.
+    pub timing: ClusterTiming,
+}
+
+impl ControlSettings {
+    /// Takes what concerns `member` from the settings of its cluster.
+    #[must_use]
+    pub fn new(cluster: &ClusterSettings, member: &MemberSettings) -> Self {
+        Self {
+            cluster: ClusterName::new(&cluster.name),
+            member: MemberName::new(&member.name),
+            storage: cluster.storage.clone(),
+            key: cluster.key.clone(),
+            control: member.control,
+            handoff: member.handoff,
+            timing: cluster.timing,
+        }
+    }
+}

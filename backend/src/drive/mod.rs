@@ -1,0 +1,3 @@
+//! Sockets, files, clocks and threads of a member: carries out what the pure layers decide.
+
+pub mod control;
