@@ -3,3 +3,5 @@
 
 pub mod cluster;
 pub mod drive;
+
+pub mod store;
