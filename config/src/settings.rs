@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// A whole installation: the directory, the routers, the clusters, and what they share.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The name that greetings, `Received` fields and bounces carry.
     pub domain: String,
@@ -29,7 +29,7 @@ pub struct Config {
 }
 
 /// How to reach the LDAP directory and what its attributes mean.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectorySettings {
     /// `ldap://host:port` or `ldaps://host:port`, tried in this order.
     pub urls: Vec<String>,
@@ -101,7 +101,7 @@ impl Profile {
 }
 
 /// The LDAP server that an installation without one of its own runs (`laniakea directory`).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedDirectory {
     /// Where it listens for LDAP.
     pub listen: SocketAddr,
@@ -122,7 +122,7 @@ pub struct EmbeddedDirectory {
 }
 
 /// A certificate chain and its key, PEM.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsSettings {
     /// Certificate chain, leaf first.
     pub certificate: PathBuf,
@@ -133,7 +133,7 @@ pub struct TlsSettings {
 }
 
 /// One front end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouterSettings {
     /// Its name, as given to `laniakea router --name`.
     pub name: String,
@@ -146,7 +146,7 @@ pub struct RouterSettings {
 }
 
 /// One dynamic cluster: members over one shared filesystem.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterSettings {
     /// Its name: the value of `mailHost` in its accounts.
     pub name: String,
@@ -163,7 +163,7 @@ pub struct ClusterSettings {
 }
 
 /// One member of a cluster.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberSettings {
     /// Its name, unique in the installation.
     pub name: String,
@@ -203,6 +203,47 @@ pub enum Service {
     Metrics,
 }
 
+impl Service {
+    /// Every service, in the order they are shown.
+    pub const ALL: [Self; 11] = [
+        Self::Imap,
+        Self::Imaps,
+        Self::Pop3,
+        Self::Pop3s,
+        Self::Smtp,
+        Self::Submission,
+        Self::Submissions,
+        Self::Lmtp,
+        Self::Http,
+        Self::Https,
+        Self::Metrics,
+    ];
+
+    /// Its name in the file and in `endpoints.json`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Imap => "imap",
+            Self::Imaps => "imaps",
+            Self::Pop3 => "pop3",
+            Self::Pop3s => "pop3s",
+            Self::Smtp => "smtp",
+            Self::Submission => "submission",
+            Self::Submissions => "submissions",
+            Self::Lmtp => "lmtp",
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Metrics => "metrics",
+        }
+    }
+
+    /// The service of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|service| service.name() == name)
+    }
+}
+
 /// When the cluster's protocol suspects, declares dead, and gives up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClusterTiming {
@@ -226,6 +267,28 @@ pub struct ClusterTiming {
     pub commit: Duration,
     /// An account without sessions is released after this long. Default 5 min.
     pub idle_release: Duration,
+}
+
+impl Config {
+    /// The router called `name`.
+    #[must_use]
+    pub fn router(&self, name: &str) -> Option<&RouterSettings> {
+        self.routers.iter().find(|router| router.name == name)
+    }
+
+    /// The cluster called `name`.
+    #[must_use]
+    pub fn cluster(&self, name: &str) -> Option<&ClusterSettings> {
+        self.clusters.iter().find(|cluster| cluster.name == name)
+    }
+
+    /// The member called `name`, and its cluster.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<(&ClusterSettings, &MemberSettings)> {
+        let members =
+            self.clusters.iter().flat_map(|cluster| cluster.members.iter().map(move |member| (cluster, member)));
+        members.into_iter().find(|(_, member)| member.name == name)
+    }
 }
 
 impl Default for ClusterTiming {

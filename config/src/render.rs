@@ -1,0 +1,295 @@
+//! Settings back into a file: what `up` writes and `laniakea config show` prints.
+//!
+//! What is rendered is read back as the same settings; values that equal their default are left out, so that the file
+//! shows what was chosen.
+
+use std::{fmt::Write as _, path::Path, time::Duration};
+
+use crate::{
+    settings::{
+        ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits, MemberSettings, Profile,
+        RouterSettings, Service,
+    },
+    units,
+};
+
+impl Config {
+    /// The file that describes these settings. Paths inside `folder` are written relative to it.
+    #[must_use]
+    pub fn render(&self, folder: &Path) -> String {
+        let mut out = Writer { text: String::new(), folder };
+        out.comment(0, "One installation of Laniakea: every process reads this file and is told its name.");
+        out.comment(0, "`laniakea config check` explains mistakes, `laniakea config schema` every key.");
+        out.comment(0, "Secrets stand in the files named here, never in this one.");
+        out.text(0, "domain", &self.domain);
+        out.blank();
+        self.render_directory(&mut out);
+        out.blank();
+        out.line(0, "tls:");
+        out.path(1, "certificate_file", &self.tls.certificate);
+        out.path(1, "key_file", &self.tls.key);
+        if let Some(ca) = &self.tls.ca {
+            out.path(1, "ca_file", ca);
+        }
+        out.blank();
+        out.line(0, "admin:");
+        out.path(1, "token_file", &self.admin_token);
+        self.render_limits(&mut out);
+        if !self.routers.is_empty() {
+            out.blank();
+            out.comment(0, "Stateless front ends: any number, any may die.");
+            out.line(0, "routers:");
+            self.routers.iter().for_each(|router| router.render(&mut out));
+        }
+        if !self.clusters.is_empty() {
+            out.blank();
+            out.comment(
+                0,
+                "Dynamic clusters: the members of one share its storage, and one of them owns each account.",
+            );
+            out.line(0, "clusters:");
+            self.clusters.iter().for_each(|cluster| cluster.render(&mut out));
+        }
+        out.text
+    }
+
+    fn render_directory(&self, out: &mut Writer<'_>) {
+        let DirectorySettings {
+            urls,
+            base,
+            bind_dn,
+            bind_password,
+            start_tls,
+            ca,
+            profile,
+            fresh,
+            unknown,
+            entries_max,
+            timeout,
+            connections,
+            embedded,
+        } = &self.directory;
+        out.line(0, "directory:");
+        out.texts(1, "urls", urls);
+        out.text(1, "base", base);
+        if !bind_dn.is_empty() {
+            out.text(1, "bind_dn", bind_dn);
+        }
+        if let Some(file) = bind_password {
+            out.path(1, "bind_password_file", file);
+        }
+        if *start_tls {
+            out.line(1, "start_tls: true");
+        }
+        if let Some(file) = ca {
+            out.path(1, "ca_file", file);
+        }
+        profile.render(out);
+        out.duration(1, "fresh", *fresh, Duration::from_secs(60));
+        out.duration(1, "unknown", *unknown, Duration::from_secs(5));
+        out.count(1, "entries_max", *entries_max, 1_000_000);
+        out.duration(1, "timeout", *timeout, Duration::from_secs(3));
+        out.count(1, "connections", *connections, 2);
+        if let Some(embedded) = embedded {
+            embedded.render(base, out);
+        }
+    }
+
+    fn render_limits(&self, out: &mut Writer<'_>) {
+        let Limits {
+            message_bytes_max,
+            recipients_max,
+            connections_per_address_max,
+            connections_max: _, // depends on the process that reads the file
+            login,
+            idle,
+            memory_bytes_max,
+        } = &self.limits;
+        let mut inner = Writer { text: String::new(), folder: out.folder };
+        inner.size(1, "message_max", *message_bytes_max, 50 << 20);
+        inner.count(1, "recipients_max", *recipients_max, 1_000);
+        inner.count(1, "connections_per_address_max", *connections_per_address_max, 1_000);
+        inner.duration(1, "login", *login, Duration::from_secs(60));
+        inner.duration(1, "idle", *idle, Duration::from_secs(31 * 60));
+        inner.size(1, "memory_max", *memory_bytes_max, 1 << 30);
+        if !inner.text.is_empty() {
+            out.blank();
+            out.line(0, "limits:");
+            out.text.push_str(&inner.text);
+        }
+    }
+}
+
+impl Profile {
+    fn render(&self, out: &mut Writer<'_>) {
+        if *self == Self::inet_local_mail_recipient() {
+            return;
+        }
+        let shipped = crate::shape::PROFILES.iter().find(|name| crate::profile::shipped(name).as_ref() == Some(self));
+        if let Some(name) = shipped {
+            out.text(1, "profile", name);
+            return;
+        }
+        out.line(1, "profile:");
+        out.text(2, "object_class", &self.object_class);
+        out.texts(2, "login", &self.login);
+        out.texts(2, "address", &self.address);
+        out.text(2, "mail_host", &self.mail_host);
+        out.text(2, "forward", &self.forward);
+        out.text(2, "password", &self.password);
+        out.text(2, "status", &self.status);
+        out.text(2, "quota", &self.quota);
+        out.text(2, "id", &self.id);
+    }
+}
+
+impl EmbeddedDirectory {
+    fn render(&self, base: &str, out: &mut Writer<'_>) {
+        out.comment(1, "The LDAP server of this installation: `laniakea directory`.");
+        out.line(1, "embedded:");
+        out.line(2, &format!("listen: {}", quote(&self.listen.to_string())));
+        if let Some(address) = self.listen_tls {
+            out.line(2, &format!("listen_tls: {}", quote(&address.to_string())));
+        }
+        out.path(2, "data", &self.data);
+        if self.base != base {
+            out.text(2, "base", &self.base);
+        }
+        out.text(2, "admin_dn", &self.admin_dn);
+        out.path(2, "admin_password_file", &self.admin_password);
+        if let Some(address) = self.metrics {
+            out.line(2, &format!("metrics: {}", quote(&address.to_string())));
+        }
+    }
+}
+
+impl RouterSettings {
+    fn render(&self, out: &mut Writer<'_>) {
+        out.line(1, &format!("- name: {}", quote(&self.name)));
+        if !self.proxy_from.is_empty() {
+            out.texts(2, "proxy_from", &self.proxy_from);
+        }
+        if let Some(file) = &self.cache_file {
+            out.path(2, "cache_file", file);
+        }
+        out.listeners(2, self.listen.iter());
+    }
+}
+
+impl ClusterSettings {
+    fn render(&self, out: &mut Writer<'_>) {
+        out.line(1, &format!("- name: {}", quote(&self.name)));
+        out.path(2, "storage", &self.storage);
+        out.path(2, "key_file", &self.key);
+        out.texts(2, "handoff_from", &self.handoff_from);
+        self.timing.render(out);
+        out.line(2, "members:");
+        self.members.iter().for_each(|member| member.render(out));
+    }
+}
+
+impl MemberSettings {
+    fn render(&self, out: &mut Writer<'_>) {
+        out.line(3, &format!("- name: {}", quote(&self.name)));
+        out.line(4, &format!("control: {}", quote(&self.control.to_string())));
+        out.line(4, &format!("handoff: {}", quote(&self.handoff.to_string())));
+        if !self.listen.is_empty() {
+            out.listeners(4, self.listen.iter());
+        }
+    }
+}
+
+impl ClusterTiming {
+    fn render(&self, out: &mut Writer<'_>) {
+        let default = Self::default();
+        if *self == default {
+            return;
+        }
+        out.line(2, "timing:");
+        out.duration(3, "ping", self.ping, default.ping);
+        out.duration(3, "suspect", self.suspect, default.suspect);
+        out.duration(3, "dead", self.dead, default.dead);
+        out.duration(3, "read_lease", self.read_lease, default.read_lease);
+        out.duration(3, "tick_idle", self.tick_idle, default.tick_idle);
+        out.duration(3, "tick_busy", self.tick_busy, default.tick_busy);
+        out.duration(3, "claim", self.claim, default.claim);
+        out.duration(3, "release", self.release, default.release);
+        out.duration(3, "commit", self.commit, default.commit);
+        out.duration(3, "idle_release", self.idle_release, default.idle_release);
+    }
+}
+
+struct Writer<'a> {
+    text: String,
+    folder: &'a Path,
+}
+
+impl Writer<'_> {
+    fn line(&mut self, depth: usize, text: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{:width$}{text}", "", width = depth * 2);
+    }
+
+    fn blank(&mut self) {
+        self.text.push('\n');
+    }
+
+    fn comment(&mut self, depth: usize, text: &str) {
+        self.line(depth, &format!("# {text}"));
+    }
+
+    fn text(&mut self, depth: usize, key: &str, value: &str) {
+        self.line(depth, &format!("{key}: {}", quote(value)));
+    }
+
+    fn path(&mut self, depth: usize, key: &str, path: &Path) {
+        let shown = path.strip_prefix(self.folder).unwrap_or(path);
+        self.text(depth, key, &shown.to_string_lossy());
+    }
+
+    fn texts<T: ToString>(&mut self, depth: usize, key: &str, values: &[T]) {
+        let list: Vec<String> = values.iter().map(|value| quote(&value.to_string())).collect();
+        self.line(depth, &format!("{key}: [{}]", list.join(", ")));
+    }
+
+    fn duration(&mut self, depth: usize, key: &str, value: Duration, default: Duration) {
+        if value != default {
+            self.line(depth, &format!("{key}: {}", units::print_duration(value)));
+        }
+    }
+
+    fn size(&mut self, depth: usize, key: &str, value: u64, default: u64) {
+        if value != default {
+            self.line(depth, &format!("{key}: {}", units::print_size(value)));
+        }
+    }
+
+    fn count(&mut self, depth: usize, key: &str, value: usize, default: usize) {
+        if value != default {
+            self.line(depth, &format!("{key}: {value}"));
+        }
+    }
+
+    fn listeners<'s>(&mut self, depth: usize, list: impl Iterator<Item = (&'s Service, &'s std::net::SocketAddr)>) {
+        self.line(depth, "listen:");
+        for (service, address) in list {
+            self.line(depth + 1, &format!("{}: {}", service.name(), quote(&address.to_string())));
+        }
+    }
+}
+
+/// A YAML scalar that is read back as this text, inside lists as well as after a colon.
+fn quote(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "./-_@=:".contains(c);
+    let is_plain = !text.is_empty()
+        && text.chars().all(plain)
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/')
+        && !text.ends_with(':')
+        && matches!(serde_yaml::from_str::<serde_yaml::Value>(text), Ok(serde_yaml::Value::String(_)));
+    if is_plain {
+        text.to_owned()
+    } else {
+        // Every JSON string is a YAML string.
+        serde_json::Value::String(text.to_owned()).to_string()
+    }
+}
