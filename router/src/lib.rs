@@ -27,6 +27,5 @@
 pub mod drive;
 pub mod handoff;
 pub mod observe;
-pub mod route;
 pub mod session;
 pub mod wire;

@@ -8,6 +8,7 @@
 //! **Architecture invariant:** no socket, no file, no clock, no randomness: the time comes in with each call.
 
 mod fault;
+pub mod smtp;
 mod throttle;
 
 use std::time::Instant;

@@ -5,3 +5,4 @@
 
 pub mod line;
 pub mod proxy;
+pub mod smtp;
