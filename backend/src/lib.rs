@@ -3,5 +3,6 @@
 
 pub mod cluster;
 pub mod drive;
+pub mod mailbox;
 
 pub mod store;
