@@ -27,5 +27,6 @@
 pub mod drive;
 pub mod handoff;
 pub mod observe;
+pub mod route;
 pub mod session;
 pub mod wire;

@@ -6,11 +6,15 @@
 //! **Architecture invariant:** the only layer with sockets, files, clocks and tasks. Every wait has a deadline; every task
 //! ends when its connection does or when the process drains.
 
+pub mod context;
 pub mod dial;
 pub mod listener;
+pub mod routes;
 pub mod stream;
 pub mod tls;
 
+pub use context::{Client, RouterContext};
 pub use dial::dial;
+pub use routes::Routes;
 pub use stream::Stream;
 pub use tls::ServerTls;

@@ -1,0 +1,189 @@
+//! What is tried next for one login, and until when.
+//!
+//! A refused connection moves on to the next member at once. When all have been tried, the plan is made anew after a
+//! moment, so that a login during a takeover waits and then succeeds. `MOVED` is followed at once, but not in circles.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use crate::handoff::{Moved, SealedTicket};
+
+/// How long one login is tried, from the client's command to our reply.
+pub const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
+/// Between two rounds over all members; a takeover takes less than a second.
+const ROUND_PAUSE: Duration = Duration::from_millis(100);
+/// A member that answers "try again" is asked less and less often.
+const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Redirects followed without a pause; two members that disagree settle within a tick.
+const MOVES_PER_ROUND_MAX: u32 = 3;
+
+/// One login's tries.
+#[derive(Debug)]
+pub struct Attempts {
+    until: Instant,
+    /// Still to be tried in this round.
+    queue: VecDeque<Target>,
+    /// Nothing is tried before this.
+    not_before: Instant,
+    moves: u32,
+    refusals: u32,
+    is_planned: bool,
+}
+
+/// Whom to dial, and with what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// A member's handoff address.
+    pub member: SocketAddr,
+    /// What another member gave us for it.
+    pub ticket: Option<SealedTicket>,
+}
+
+/// What to do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Look the members up and call [`Attempts::on_plan`].
+    Plan,
+    /// Dial.
+    Dial(Target),
+    /// Wait until then and ask again.
+    Wait(Instant),
+    /// Time is up.
+    GiveUp,
+}
+
+impl Attempts {
+    /// Begins at `now`; ends [`LOGIN_DEADLINE`] later.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        let until = now + LOGIN_DEADLINE;
+        Self { until, queue: VecDeque::new(), not_before: now, moves: 0, refusals: 0, is_planned: false }
+    }
+
+    /// Says what to do now.
+    pub fn next(&mut self, now: Instant) -> Next {
+        if now >= self.until {
+            return Next::GiveUp;
+        }
+        if now < self.not_before {
+            return Next::Wait(self.not_before.min(self.until));
+        }
+        if let Some(target) = self.queue.pop_front() {
+            return Next::Dial(target);
+        }
+        if !self.is_planned {
+            return Next::Plan;
+        }
+        self.pause(now, ROUND_PAUSE);
+        Next::Wait(self.not_before.min(self.until))
+    }
+
+    /// When the login must have succeeded.
+    #[must_use]
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Takes the members to try in this round.
+    pub fn on_plan(&mut self, members: Vec<SocketAddr>) {
+        self.queue = members.into_iter().map(|member| Target { member, ticket: None }).collect();
+        self.moves = 0;
+        self.is_planned = true;
+    }
+
+    /// A member named the owner: it is next, unless redirects begin to go in circles.
+    pub fn on_moved(&mut self, now: Instant, moved: Moved) {
+        self.moves += 1;
+        self.queue.clear();
+        if self.moves > MOVES_PER_ROUND_MAX {
+            self.pause(now, ROUND_PAUSE);
+        } else {
+            self.queue.push_back(Target { member: moved.owner, ticket: Some(moved.ticket) });
+        }
+    }
+
+    /// A member answered that it cannot serve the account at the moment: all others would wait for the same thing.
+    pub fn on_unavailable(&mut self, now: Instant) {
+        let pause = ROUND_PAUSE.saturating_mul(1 << self.refusals.min(4)).min(REFUSED_PAUSE_MAX);
+        self.refusals += 1;
+        self.pause(now, pause);
+    }
+
+    /// Ends the round; the next one begins with a fresh plan.
+    fn pause(&mut self, now: Instant, pause: Duration) {
+        self.queue.clear();
+        self.is_planned = false;
+        self.not_before = now + pause;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(port: u16) -> SocketAddr {
+        ([192, 0, 2, 1], port).into()
+    }
+
+    fn dial(port: u16) -> Next {
+        Next::Dial(Target { member: member(port), ticket: None })
+    }
+
+    fn moved(port: u16) -> Moved {
+        Moved { owner: member(port), ticket: SealedTicket::from_bytes(b"t").unwrap() }
+    }
+
+    #[test]
+    fn a_refused_connection_goes_on_to_the_next_member_at_once_and_then_begins_anew() {
+        let now = Instant::now();
+        let mut attempts = Attempts::new(now);
+        assert_eq!(attempts.next(now), Next::Plan);
+        attempts.on_plan(vec![member(1), member(2)]);
+        assert_eq!(attempts.next(now), dial(1));
+        assert_eq!(attempts.next(now), dial(2));
+        assert_eq!(attempts.next(now), Next::Wait(now + ROUND_PAUSE));
+        assert_eq!(attempts.next(now + ROUND_PAUSE), Next::Plan);
+    }
+
+    #[test]
+    fn the_deadline_ends_everything() {
+        let now = Instant::now();
+        let mut attempts = Attempts::new(now);
+        let late = now + LOGIN_DEADLINE;
+        attempts.on_plan(vec![member(1)]);
+        assert_eq!(attempts.next(late), Next::GiveUp);
+        let mut attempts = Attempts::new(now);
+        attempts.on_unavailable(late - ROUND_PAUSE / 2);
+        assert_eq!(attempts.next(late - ROUND_PAUSE / 2), Next::Wait(late));
+    }
+
+    #[test]
+    fn moved_is_followed_with_its_ticket_but_not_in_circles() {
+        let now = Instant::now();
+        let mut attempts = Attempts::new(now);
+        attempts.on_plan(vec![member(1), member(2)]);
+        for port in [3, 4, 3] {
+            attempts.on_moved(now, moved(port));
+            let ticket = Some(moved(port).ticket);
+            assert_eq!(attempts.next(now), Next::Dial(Target { member: member(port), ticket }));
+        }
+        attempts.on_moved(now, moved(4));
+        assert_eq!(attempts.next(now), Next::Wait(now + ROUND_PAUSE));
+    }
+
+    #[test]
+    fn a_member_that_cannot_is_asked_less_and_less_often() {
+        let mut now = Instant::now();
+        let mut attempts = Attempts::new(now);
+        for pause in [100, 200, 400, 800, 1000, 1000] {
+            attempts.on_plan(vec![member(1)]);
+            assert_eq!(attempts.next(now), dial(1));
+            attempts.on_unavailable(now);
+            now += Duration::from_millis(pause);
+            assert_eq!(attempts.next(now), Next::Plan, "{pause}");
+        }
+    }
+}
