@@ -4,5 +4,7 @@
 pub mod cluster;
 pub mod drive;
 pub mod mailbox;
+pub mod session;
 
 pub mod store;
+pub mod wire;
