@@ -9,6 +9,7 @@
 pub mod context;
 pub mod dial;
 pub mod listener;
+pub mod mail;
 pub mod routes;
 pub mod stream;
 pub mod tls;

@@ -1,0 +1,119 @@
+//! Finding a member that takes a transaction. Until content is sent a member that fails is replaced silently.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{ClientError, Handover, MailClient, Outgoing};
+use crate::{
+    drive::{
+        dial,
+        routes::{CONNECT_DEADLINE, Routes},
+    },
+    session::smtp::Dialect,
+    wire::smtp::Reply,
+};
+
+/// How often the whole list of members is tried: a takeover takes about a second.
+const ROUNDS_MAX: usize = 4;
+/// Between two rounds.
+const ROUND_PAUSE: Duration = Duration::from_millis(400);
+
+/// A member that waits for content.
+#[derive(Debug)]
+pub(super) struct Engaged {
+    pub(super) member: SocketAddr,
+    pub(super) client: MailClient,
+    /// Its word on each recipient.
+    pub(super) recipients: Vec<Reply>,
+}
+
+/// How strict a member's word on recipients is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// The client was told that all are accepted, and will get one reply for all.
+    EveryRecipient,
+    /// Each recipient gets a reply of its own.
+    AnyRecipient,
+}
+
+/// One transaction that looks for a member.
+#[derive(Clone, Copy)]
+pub(super) struct Errand<'a> {
+    pub(super) routes: &'a Routes,
+    pub(super) dialect: Dialect,
+    pub(super) handover: &'a Handover,
+    pub(super) outgoing: Outgoing<'a>,
+    pub(super) need: Need,
+}
+
+impl Errand<'_> {
+    /// Tries the members in order, a few rounds; `kept` is the connection the client's last transaction left open.
+    ///
+    /// # Errors
+    /// The last refusal, or a temporary failure when nobody could be reached.
+    pub(super) async fn engage(
+        self,
+        candidates: &[SocketAddr],
+        mut kept: Option<(SocketAddr, MailClient)>,
+    ) -> Result<Engaged, Reply> {
+        let mut last = Reply::new(451, (4, 3, 0), "no member can be reached");
+        for round in 0..ROUNDS_MAX {
+            if round > 0 {
+                tokio::time::sleep(ROUND_PAUSE).await;
+            }
+            for &member in candidates {
+                let reused = kept.take_if(|(address, _)| *address == member);
+                match self.try_member(member, reused.map(|(_, client)| client)).await {
+                    Ok(engaged) => return Ok(engaged),
+                    Err(Some(reply)) => last = reply,
+                    Err(None) => {}
+                }
+            }
+        }
+        Err(temporary(last))
+    }
+
+    async fn try_member(&self, member: SocketAddr, kept: Option<MailClient>) -> Result<Engaged, Option<Reply>> {
+        if let Some(client) = kept {
+            // It may have been closed meanwhile, which says nothing about the member.
+            if let Ok(engaged) = self.open(member, client).await {
+                return Ok(engaged);
+            }
+        }
+        let client = self.connect(member).await?;
+        self.open(member, client).await
+    }
+
+    async fn connect(&self, member: SocketAddr) -> Result<MailClient, Option<Reply>> {
+        let Ok(tcp) = dial(member, CONNECT_DEADLINE).await else {
+            self.routes.on_unreachable(member);
+            return Err(None);
+        };
+        self.routes.on_reached(member);
+        MailClient::hand_over(tcp, self.dialect, self.handover).await.map_err(|error| refusal(member, error))
+    }
+
+    async fn open(&self, member: SocketAddr, mut client: MailClient) -> Result<Engaged, Option<Reply>> {
+        let recipients = client.begin(self.outgoing).await.map_err(|error| refusal(member, error))?;
+        let refused = recipients.iter().find(|reply| !reply.is_success());
+        let accepted = recipients.iter().any(Reply::is_success);
+        match (self.need, refused) {
+            (Need::EveryRecipient, Some(reply)) => Err(Some(reply.clone())),
+            (Need::AnyRecipient, Some(reply)) if !accepted => Err(Some(reply.clone())),
+            (Need::EveryRecipient | Need::AnyRecipient, _) => Ok(Engaged { member, client, recipients }),
+        }
+    }
+}
+
+fn refusal(member: SocketAddr, error: ClientError) -> Option<Reply> {
+    tracing::info!(%member, %error, "a member did not take mail");
+    match error {
+        ClientError::Refused(reply) => Some(reply),
+        ClientError::Io(_) | ClientError::Reply(_) => None,
+    }
+}
+
+/// The client was told that its recipients are accepted: a member that says otherwise may know less than we do, so
+/// nothing permanent follows from it.
+fn temporary(reply: Reply) -> Reply {
+    if reply.is_permanent() { Reply::new(451, (4, 3, 0), "temporarily unavailable") } else { reply }
+}

@@ -1,0 +1,56 @@
+//! Mail on a router: SMTP and LMTP from the outside, handed on to members.
+//!
+//! The router holds no mail. A recipient is accepted or refused by what the directory says; content streams to members as
+//! it comes, no faster than they take it; and a positive reply is only ever a member's own. Members use [`converse`],
+//! [`MailClient`] and [`resolve`] as well.
+
+mod client;
+mod converse;
+mod engage;
+mod lmtp;
+mod resolve;
+mod smtp;
+
+use std::sync::Arc;
+
+use tracing::Instrument;
+
+pub use client::{ClientError, Handover, MailClient, Outgoing};
+pub use converse::{Connection, Exchange, Farewell, converse};
+pub use resolve::{Verdict, resolve};
+
+use super::{
+    Stream,
+    context::{Client, RouterContext},
+};
+use crate::session::smtp::{Dialect, Peer, Settings};
+
+/// Serves one client of the SMTP port (RFC 5321).
+pub async fn serve_smtp(stream: Stream, client: Client, context: Arc<RouterContext>) {
+    let exchange = smtp::SmtpRelay::new(client.clone(), Arc::clone(&context));
+    serve(stream, &client, &context, Dialect::Smtp, exchange).await;
+}
+
+/// Serves one client of the LMTP port (RFC 2033).
+pub async fn serve_lmtp(stream: Stream, client: Client, context: Arc<RouterContext>) {
+    let exchange = lmtp::LmtpRelay::new(client.clone(), Arc::clone(&context));
+    serve(stream, &client, &context, Dialect::Lmtp, exchange).await;
+}
+
+async fn serve(stream: Stream, client: &Client, context: &RouterContext, dialect: Dialect, exchange: impl Exchange) {
+    let tls = stream.tls_facts().or_else(|| client.tls.clone());
+    let settings = Settings {
+        dialect,
+        peer: Peer::Client,
+        host: context.domain.clone(),
+        domain: context.domain.clone(),
+        message_bytes_max: context.limits.message_bytes_max,
+        recipients_max: context.limits.recipients_max,
+        starttls: true,
+        tls: tls.is_some(),
+    };
+    let connection = Connection { stream, tls: Some(context.tls.clone()), unread: Vec::new(), shutdown: context.shutdown.clone() };
+    let span = tracing::info_span!("mail", session = %client.session, client = %client.address, ?dialect);
+    let farewell = converse(connection, settings, tls, exchange).instrument(span.clone()).await;
+    span.in_scope(|| tracing::debug!(?farewell, "mail connection ended"));
+}

@@ -1,0 +1,126 @@
+//! SMTP on a router: the whole message goes to one member, which delivers what is its own and queues the rest.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use laniakea_directory::AccountRecord;
+
+use super::{
+    Exchange, Handover, MailClient, Outgoing,
+    engage::{Errand, Need},
+    resolve,
+};
+use crate::{
+    drive::{
+        context::{Client, RouterContext},
+        routes::Home,
+    },
+    handoff::{Protocol, TlsFacts},
+    route::RouteKey,
+    session::smtp::{Dialect, Envelope, Recipient},
+    wire::smtp::{Mailbox, Reply},
+};
+
+/// One client's mail on its way to members.
+pub(super) struct SmtpRelay {
+    client: Client,
+    context: Arc<RouterContext>,
+    /// The member that takes the message at hand.
+    engaged: Option<(SocketAddr, MailClient)>,
+    /// Left open by the last transaction, for the next one.
+    kept: Option<(SocketAddr, MailClient)>,
+}
+
+impl SmtpRelay {
+    pub(super) fn new(client: Client, context: Arc<RouterContext>) -> Self {
+        Self { client, context, engaged: None, kept: None }
+    }
+
+    /// The members to try: those of the first recipient's home cluster, then everybody else, for any cluster can queue
+    /// mail for any other.
+    async fn candidates(&self, account: &AccountRecord) -> Vec<SocketAddr> {
+        let (routes, key) = (&self.context.routes, RouteKey::of_account(account.id));
+        let mut candidates = Vec::new();
+        if let Ok(Home::Cluster(_, members)) = routes.home(account).await {
+            candidates = routes.plan(key, &members, Some(account.id));
+        }
+        for cluster in self.context.directory.clusters().await.unwrap_or_default() {
+            if let Ok(members) = routes.members(&cluster.name).await {
+                candidates.extend(routes.plan(key, &members, None));
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        candidates.retain(|member| seen.insert(*member));
+        candidates
+    }
+}
+
+impl Exchange for SmtpRelay {
+    async fn resolve(&mut self, recipient: Recipient) -> Result<Mailbox, Reply> {
+        resolve(&self.context.directory, &recipient.address, &self.context.domain).await?;
+        Ok(recipient.address)
+    }
+
+    async fn begin(&mut self, envelope: Envelope, tls: Option<TlsFacts>) -> Result<(), Reply> {
+        let first = envelope.recipients.first().ok_or_else(|| Reply::new(503, (5, 5, 1), "no valid recipients"))?;
+        let account = resolve(&self.context.directory, &first.address, &self.context.domain).await?;
+        let handover =
+            Handover { preamble: self.client.preamble(Protocol::Smtp, tls), hello: envelope.hello.name.clone() };
+        let errand = Errand {
+            routes: &self.context.routes,
+            dialect: Dialect::Smtp,
+            handover: &handover,
+            outgoing: Outgoing::of(&envelope, &envelope.recipients),
+            need: Need::EveryRecipient,
+        };
+        let candidates = self.candidates(&account).await;
+        let engaged = errand.engage(&candidates, self.kept.take()).await?;
+        self.engaged = Some((engaged.member, engaged.client));
+        Ok(())
+    }
+
+    async fn content(&mut self, bytes: Vec<u8>) {
+        let Some((member, client)) = &mut self.engaged else { return };
+        if let Err(error) = client.content(&bytes).await {
+            tracing::info!(%member, %error, "a member failed in the middle of a message");
+            self.engaged = None;
+        }
+    }
+
+    async fn end(&mut self) -> Vec<Reply> {
+        let Some((member, mut client)) = self.engaged.take() else { return vec![lost()] };
+        let (mut replies, outcome) = client.end(1).await;
+        match outcome {
+            Ok(()) => self.kept = Some((member, client)),
+            Err(error) => tracing::info!(%member, %error, "a member was lost before its reply"),
+        }
+        count(&replies);
+        // Without a reply nobody knows whether the member took it; the client must come again (RFC 5321 §6.1).
+        replies.resize_with(1, lost);
+        replies
+    }
+
+    async fn abort(&mut self) {
+        // Without its end, the member forgets the message.
+        self.engaged = None;
+    }
+}
+
+/// Counts what members said to messages.
+pub(super) fn count(replies: &[Reply]) {
+    for reply in replies {
+        let result = if reply.is_success() {
+            "accepted"
+        } else if reply.is_temporary() {
+            "deferred"
+        } else {
+            "refused"
+        };
+        metrics::counter!("laniakea_router_mail_replies_total", "result" => result).increment(1);
+    }
+}
+
+/// The member died with the message.
+pub(super) fn lost() -> Reply {
+    metrics::counter!("laniakea_router_mail_replies_total", "result" => "lost").increment(1);
+    Reply::new(451, (4, 3, 0), "the member was lost, try again")
+}
