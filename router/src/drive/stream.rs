@@ -60,7 +60,9 @@ impl Stream {
         let connection = tls.get_ref().1;
         Some(TlsFacts {
             version: connection.protocol_version().map_or("unknown", version_name).to_owned(),
-            cipher: connection.negotiated_cipher_suite().map_or_else(String::new, |suite| format!("{:?}", suite.suite())),
+            cipher: connection
+                .negotiated_cipher_suite()
+                .map_or_else(String::new, |suite| format!("{:?}", suite.suite())),
             sni: connection.server_name().map(str::to_owned),
         })
     }

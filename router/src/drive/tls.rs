@@ -65,11 +65,7 @@ impl ServerTls {
             .with_no_client_auth()
             .with_cert_resolver(certificates.clone());
         config.ignore_client_order = true;
-        Ok(Self {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-            certificates,
-            settings: Arc::new(settings.clone()),
-        })
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificates, settings: Arc::new(settings.clone()) })
     }
 
     /// Does the handshake; the caller sets the deadline.

@@ -271,8 +271,7 @@ mod tests {
     #[test]
     fn facts_cannot_smuggle_control_characters() {
         let ssl = [&[CLIENT_SSL, 0, 0, 0, 1, TLV_SSL_VERSION, 0, 3][..], b"a\r\n"].concat();
-        let fields =
-            vec![tlv(TLV_ALPN, b"imap"), tlv(TLV_SESSION, &[0; 8]), tlv(TLV_HOPS, &[0]), tlv(TLV_SSL, &ssl)];
+        let fields = vec![tlv(TLV_ALPN, b"imap"), tlv(TLV_SESSION, &[0; 8]), tlv(TLV_HOPS, &[0]), tlv(TLV_SSL, &ssl)];
         assert_eq!(Preamble::decode(&with(fields)), Err(PreambleError::Field(TLV_SSL_VERSION)));
     }
 }

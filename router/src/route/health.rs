@@ -68,8 +68,7 @@ fn back_off(failures: u32) -> Duration {
 mod tests {
     use super::*;
 
-    const MEMBER: SocketAddr =
-        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)), 7143);
+    const MEMBER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)), 7143);
 
     #[test]
     fn a_failure_counts_until_the_back_off_ends_or_the_member_answers() {

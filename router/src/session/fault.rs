@@ -86,7 +86,8 @@ impl Fault {
     /// The very reply if a member of our kind wrote it, else the first fault with its response code.
     fn of_reply(reply: &str, table: fn(Self) -> &'static str) -> Self {
         let by_text = Self::ALL.into_iter().find(|fault| table(*fault) == reply);
-        let by_code = || Self::ALL.into_iter().find(|fault| code(reply).is_some_and(|code| table(*fault).contains(code)));
+        let by_code =
+            || Self::ALL.into_iter().find(|fault| code(reply).is_some_and(|code| table(*fault).contains(code)));
         // A refusal without a code we know is no proof of a wrong password: better let the client try again.
         by_text.or_else(by_code).unwrap_or(Self::Unavailable)
     }

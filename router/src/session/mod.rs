@@ -7,7 +7,11 @@
 //!
 //! **Architecture invariant:** no socket, no file, no clock, no randomness: the time comes in with each call.
 
+mod conduct;
 mod fault;
+pub mod imap;
+pub mod pop3;
+pub mod sasl;
 pub mod smtp;
 mod throttle;
 
@@ -15,7 +19,10 @@ use std::time::Instant;
 
 use laniakea_directory::{LoginName, Secret};
 
+pub use conduct::{LOGIN_WITHIN, Settings};
 pub use fault::Fault;
+pub use imap::ImapLogin;
+pub use pop3::Pop3Login;
 
 pub use crate::handoff::{Moved, TlsFacts};
 use crate::wire::line::Drained;
@@ -125,3 +132,6 @@ pub struct Forward {
     /// What the client sent and nobody has read.
     pub unread: Vec<u8>,
 }
+
+#[cfg(test)]
+mod dialogue_test;
