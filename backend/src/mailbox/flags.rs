@@ -279,8 +279,8 @@ impl FlagChange {
         }
     }
 
-    /// Whether the change may set a flag that was not set.
-    pub fn may_set(&self) -> Option<&Flags> {
+    /// The flags it sets, if it sets any.
+    pub fn sets(&self) -> Option<&Flags> {
         match self {
             Self::Replace(flags) | Self::Add(flags) => Some(flags),
             Self::Remove(_) => None,

@@ -82,9 +82,12 @@ impl SeqNo {
 pub struct ModSeq(pub u64);
 
 impl ModSeq {
+    /// The highest (RFC 7162 §7: a signed 64-bit number). No account lives to see it.
+    pub const MAX: Self = Self(i64::MAX as u64);
+
     /// The mod-sequence after this one.
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

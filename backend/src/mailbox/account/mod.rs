@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod difference;
+mod edit;
 mod history;
 mod mailbox;
 mod tally;
@@ -17,8 +18,8 @@ pub use self::history::HISTORY_MAX;
 pub(in crate::mailbox) use self::history::{Entry, History};
 pub use self::mailbox::{Mailbox, SpecialUse};
 pub use self::tally::Tally;
-use super::name::MailboxName;
-use super::uid::{EmailId, MailboxId, ModSeq, UidValidity};
+use crate::mailbox::name::MailboxName;
+use crate::mailbox::uid::{EmailId, MailboxId, ModSeq, UidValidity};
 
 /// Most mailboxes of an account.
 pub const MAILBOXES_MAX: usize = 10_000;

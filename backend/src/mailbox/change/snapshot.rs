@@ -1,25 +1,209 @@
-//! The whole account as bytes.
+//! The whole account as bytes: where recovery begins.
+//!
+//! What can be counted from the messages is not stored, so that it cannot be stored wrong.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::super::account::Account;
+use crate::mailbox::account::{Account, Deliveries, Entry, History, Mailbox, SpecialUse};
+use crate::mailbox::date::{InternalDate, Timestamp};
+use crate::mailbox::flags::{Flags, Keyword};
+use crate::mailbox::message::Message;
+use crate::mailbox::name::MailboxName;
+use crate::mailbox::uid::{DeliveryId, EmailId, MailboxId, ModSeq, Uid, UidValidity};
+use crate::store::BodyRef;
+
+/// The format of a snapshot. Any change of the types below is a new version.
+const SNAPSHOT_VERSION: u8 = 1;
 
 /// Why bytes are no snapshot of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("decode the snapshot of an account")]
 pub struct SnapshotError;
 
+#[derive(Serialize, Deserialize)]
+struct StoredAccount {
+    mailboxes: Vec<StoredMailbox>,
+    subscriptions: Vec<MailboxName>,
+    deliveries: Vec<(DeliveryId, Timestamp)>,
+    highest_modseq: ModSeq,
+    next_mailbox: MailboxId,
+    next_uid_validity: Option<UidValidity>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredMailbox {
+    id: MailboxId,
+    name: MailboxName,
+    uid_validity: UidValidity,
+    uid_next: Uid,
+    highest_modseq: ModSeq,
+    special_use: Option<SpecialUse>,
+    recent_from: Uid,
+    keywords: Vec<String>,
+    messages: Vec<StoredMessage>,
+    expunged: StoredHistory,
+    flagged: StoredHistory,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredMessage {
+    uid: Uid,
+    size: u32,
+    modseq: ModSeq,
+    system_flags: u8,
+    /// Places in the mailbox's list of keywords.
+    keywords: Vec<u8>,
+    internal_date: InternalDate,
+    saved: Timestamp,
+    email_id: EmailId,
+    body: BodyRef,
+    summary_len: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredHistory {
+    floor: ModSeq,
+    entries: Vec<Entry>,
+}
+
 impl Account {
     /// The account as a snapshot keeps it.
     pub fn encode_snapshot(&self) -> Vec<u8> {
-        Vec::new()
+        let stored = StoredAccount {
+            mailboxes: self.mailboxes.values().map(|mailbox| store_mailbox(mailbox)).collect(),
+            subscriptions: self.subscriptions.iter().cloned().collect(),
+            deliveries: self.deliveries.iter().collect(),
+            highest_modseq: self.highest_modseq,
+            next_mailbox: self.next_mailbox,
+            next_uid_validity: self.next_uid_validity,
+        };
+        // Writing to memory cannot fail, and every type here can be written.
+        postcard::to_extend(&stored, vec![SNAPSHOT_VERSION]).unwrap_or_default()
     }
 
     /// Reads a snapshot.
     ///
     /// # Errors
-    /// If the bytes are not exactly one account, consistent in itself.
-    pub fn decode_snapshot(_: &[u8]) -> Result<Account, SnapshotError> {
-        Err(SnapshotError)
+    /// If the bytes are not exactly one account of a version we know, consistent in itself.
+    pub fn decode_snapshot(bytes: &[u8]) -> Result<Account, SnapshotError> {
+        let Some((&SNAPSHOT_VERSION, encoded)) = bytes.split_first() else {
+            return Err(SnapshotError);
+        };
+        let Ok((stored, [])) = postcard::take_from_bytes::<StoredAccount>(encoded) else {
+            return Err(SnapshotError);
+        };
+        restore_account(stored).ok_or(SnapshotError)
     }
+}
+
+fn restore_account(stored: StoredAccount) -> Option<Account> {
+    let mut account = Account::bare();
+    account.highest_modseq = stored.highest_modseq;
+    for mailbox in stored.mailboxes {
+        let mailbox = restore_mailbox(mailbox)?;
+        if account.by_id(mailbox.id).is_some() || account.mailbox(&mailbox.name).is_some() {
+            return None;
+        }
+        account.recount(&mailbox)?;
+        account.insert_mailbox(mailbox);
+    }
+    account.subscriptions = stored.subscriptions.into_iter().collect();
+    account.deliveries = stored.deliveries.into_iter().collect::<Deliveries>();
+    account.next_mailbox = account.next_mailbox.max(stored.next_mailbox);
+    account.next_uid_validity = account.next_uid_validity.and_then(|next| Some(next.max(stored.next_uid_validity?)));
+    account.mailbox(&MailboxName::inbox())?;
+    account.recount_copies();
+    Some(account)
+}
+
+impl Account {
+    /// Counts a mailbox's messages in. `None` if it is newer than the account.
+    fn recount(&mut self, mailbox: &Mailbox) -> Option<()> {
+        self.usage.bytes = self.usage.bytes.checked_add(mailbox.tally().bytes)?;
+        self.usage.messages += mailbox.len() as u64;
+        (mailbox.highest_modseq <= self.highest_modseq).then_some(())
+    }
+
+    /// Counts again which contents are shared, over all mailboxes.
+    fn recount_copies(&mut self) {
+        let messages = self.mailboxes.values().flat_map(|mailbox| mailbox.messages.iter());
+        let mut ids: Vec<EmailId> = messages.map(|message| message.email_id).collect();
+        ids.sort_unstable();
+        let shared = ids.chunk_by(|one, other| one == other).filter(|same| same.len() > 1);
+        self.copies = shared.filter_map(|same| Some((*same.first()?, u32::try_from(same.len()).ok()?))).collect();
+    }
+}
+
+fn store_mailbox(mailbox: &Mailbox) -> StoredMailbox {
+    let keywords: Vec<&Keyword> = mailbox.tally.keywords().collect();
+    StoredMailbox {
+        id: mailbox.id,
+        name: mailbox.name.clone(),
+        uid_validity: mailbox.uid_validity,
+        uid_next: mailbox.uid_next,
+        highest_modseq: mailbox.highest_modseq,
+        special_use: mailbox.special_use,
+        recent_from: mailbox.recent_from,
+        messages: mailbox.messages.iter().map(|message| store_message(message, &keywords)).collect(),
+        keywords: keywords.into_iter().map(|keyword| keyword.as_str().to_owned()).collect(),
+        expunged: store_history(&mailbox.expunged),
+        flagged: store_history(&mailbox.flagged),
+    }
+}
+
+fn restore_mailbox(stored: StoredMailbox) -> Option<Mailbox> {
+    let keywords = stored.keywords.iter().map(|word| Keyword::parse(word).ok()).collect::<Option<Vec<_>>>()?;
+    let mut mailbox = Mailbox::new(stored.id, stored.name, stored.uid_validity, stored.highest_modseq);
+    for message in stored.messages {
+        if !mailbox.push(restore_message(message, &keywords)?) {
+            return None;
+        }
+    }
+    if stored.uid_next < mailbox.uid_next {
+        return None;
+    }
+    mailbox.uid_next = stored.uid_next;
+    mailbox.highest_modseq = stored.highest_modseq;
+    mailbox.special_use = stored.special_use;
+    mailbox.recent_from = stored.recent_from;
+    mailbox.expunged = History::restore(stored.expunged.floor, stored.expunged.entries);
+    mailbox.flagged = History::restore(stored.flagged.floor, stored.flagged.entries);
+    Some(mailbox)
+}
+
+fn store_message(message: &Message, keywords: &[&Keyword]) -> StoredMessage {
+    let place = |keyword| keywords.binary_search(&keyword).ok().and_then(|place| u8::try_from(place).ok());
+    StoredMessage {
+        uid: message.uid,
+        size: message.size,
+        modseq: message.modseq,
+        system_flags: message.flags.system_bits(),
+        keywords: message.flags.keywords().iter().filter_map(place).collect(),
+        internal_date: message.internal_date,
+        saved: message.saved,
+        email_id: message.email_id,
+        body: message.body,
+        summary_len: message.summary_len,
+    }
+}
+
+fn restore_message(stored: StoredMessage, keywords: &[Keyword]) -> Option<Message> {
+    let own = stored.keywords.iter().map(|place| keywords.get(usize::from(*place)).cloned());
+    let flags = Flags::from_parts(stored.system_flags, own.collect::<Option<_>>()?);
+    Some(Message {
+        uid: stored.uid,
+        size: stored.size,
+        modseq: stored.modseq,
+        flags,
+        internal_date: stored.internal_date,
+        saved: stored.saved,
+        email_id: stored.email_id,
+        body: stored.body,
+        summary_len: stored.summary_len,
+    })
+}
+
+fn store_history(history: &History) -> StoredHistory {
+    StoredHistory { floor: history.floor(), entries: history.entries().copied().collect() }
 }

@@ -11,9 +11,7 @@ mod walk;
 
 pub use self::octets::Octets;
 pub use self::section::{SectionKind, header_fields};
-pub use self::summary::{
-    Address, Content, DecodeError, Disposition, Envelope, Parameter, Part, Span, Summary,
-};
+pub use self::summary::{Address, Content, DecodeError, Disposition, Envelope, Parameter, Part, Span, Summary};
 
 /// Summarises a message.
 pub fn summarise(message: &[u8]) -> Summary {

@@ -3,19 +3,21 @@
 mod messages;
 mod names;
 mod plan;
+#[cfg(test)]
+mod request_test;
 
 use thiserror::Error;
 
-use self::messages::{append, copy, deliver, expunge, store, take_recent};
+use self::messages::{append, copy, deliver, expunge, move_, remove, store, take_recent};
 use self::names::{create, delete, rename, subscribe};
 pub use self::plan::Plan;
-use super::account::{Account, SpecialUse};
-use super::date::Timestamp;
-use super::flags::FlagChange;
-use super::message::NewMessage;
-use super::name::{MailboxName, NameError};
-use super::uid::{DeliveryId, MailboxId, ModSeq, Uid, UidValidity};
-use super::uid_set::UidSet;
+use crate::mailbox::account::{Account, SpecialUse};
+use crate::mailbox::date::Timestamp;
+use crate::mailbox::flags::FlagChange;
+use crate::mailbox::message::NewMessage;
+use crate::mailbox::name::{MailboxName, NameError};
+use crate::mailbox::uid::{DeliveryId, MailboxId, ModSeq, Uid, UidValidity};
+use crate::mailbox::uid_set::UidSet;
 
 /// Something an account is asked to change. Mailboxes are named where the client named them, and given by id where it
 /// had selected them.
@@ -235,10 +237,10 @@ pub fn perform(account: &mut Account, request: Request, now: Timestamp, random: 
         Request::Store { mailbox, uids, change, unchanged_since } => {
             store(&mut work, mailbox, &uids, change, unchanged_since)
         }
-        Request::Expunge { mailbox, uids } => expunge(&mut work, mailbox, &uids.unwrap_or(UidSet::all()), true),
-        Request::Remove { mailbox, uids } => expunge(&mut work, mailbox, &uids, false),
-        Request::Copy { from, uids, to } => copy(&mut work, from, &uids, &to, false),
-        Request::Move { from, uids, to } => copy(&mut work, from, &uids, &to, true),
+        Request::Expunge { mailbox, uids } => expunge(&mut work, mailbox, &uids.unwrap_or(UidSet::all())),
+        Request::Remove { mailbox, uids } => remove(&mut work, mailbox, &uids),
+        Request::Copy { from, uids, to } => copy(&mut work, from, &uids, &to),
+        Request::Move { from, uids, to } => move_(&mut work, from, &uids, &to),
         Request::Create { name, special_use } => create(&mut work, &name, special_use),
         Request::Rename { from, to } => rename(&mut work, &from, &to),
         Request::Delete { name } => delete(&mut work, &name),

@@ -1,7 +1,7 @@
 //! Where the changes of a request go on their way to the log.
 
-use super::super::account::Account;
-use super::super::change::Change;
+use crate::mailbox::account::Account;
+use crate::mailbox::change::Change;
 use crate::store::BodyRef;
 
 /// Puts a record into the batch being built, and tells where its body will be.
