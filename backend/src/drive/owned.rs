@@ -167,7 +167,7 @@ pub struct WorkerTiming {
 }
 
 impl<S: State> Owned<S> {
-    /// Recovers what the grant is for and starts its worker.
+    /// Recovers what the grant is for and starts its worker. `prepare` tells the state what is not in its log.
     ///
     /// # Errors
     /// The log is damaged, unreadable, or this member was fenced meanwhile. The caller gives the grant back.
@@ -177,12 +177,14 @@ impl<S: State> Owned<S> {
         grant: Grant,
         cluster: ClusterHandle,
         timing: WorkerTiming,
+        prepare: impl FnOnce(&mut S) + Send + 'static,
     ) -> Result<Self, RecoverError> {
         let (id, epoch) = (grant.ownable(), grant.epoch());
         let directory = storage.join(id.path());
-        let (log, state) = spawn_blocking(move || recover::<S>(fs, &directory, id, epoch))
+        let (log, mut state) = spawn_blocking(move || recover::<S>(fs, &directory, id, epoch))
             .await
             .map_err(|_| ReplayError("the recovery panicked".into()))??;
+        prepare(&mut state);
         // What recovery read may be shown only if this member was not fenced before it read (read rule).
         cluster.validate().await.map_err(|_| RecoverError::Fenced)?;
         let (jobs, inbox) = mpsc::channel(JOBS_MAX);
@@ -200,7 +202,8 @@ impl<S: State> Owned<S> {
             exclusive: AtomicBool::new(false),
             entered: AtomicBool::new(false),
         });
-        let worker = Worker { shared: Arc::clone(&shared), log: Some(log), state, inbox, cluster, timing, dirty: false };
+        let worker =
+            Worker { shared: Arc::clone(&shared), log: Some(log), state, inbox, cluster, timing, dirty: false };
         tokio::spawn(worker.run());
         Ok(Self { shared })
     }
@@ -355,7 +358,9 @@ impl<S: State> Worker<S> {
             self.snapshot().await;
         }
         match end {
-            End::Failed(_) => tracing::error!(ownable = %self.shared.id, error = %late, "gave up an ownership after a failed commit"),
+            End::Failed(_) => {
+                tracing::error!(ownable = %self.shared.id, error = %late, "gave up an ownership after a failed commit")
+            }
             End::Idle | End::Recalled => tracing::debug!(ownable = %self.shared.id, ?end, "gave an ownership back"),
         }
         if let Some(log) = self.log.take() {

@@ -1,0 +1,221 @@
+//! What this member owns now, and how to come to own more.
+//!
+//! One entry per thing being opened or open; concurrent openers share one claim and one recovery. An entry leaves when
+//! its worker has ended, after the ownership was given back.
+
+use std::{hash::Hash, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use dashmap::DashMap;
+use laniakea_directory::{AccountId, MemberName};
+use tokio::{sync::OnceCell, time::Instant};
+
+use crate::{
+    cluster::{Claim, OwnableId},
+    drive::{
+        control::{ClaimError, ClusterHandle},
+        owned::{Owned, Pass, RecoverError, State, WorkerTiming},
+    },
+    mailbox::Account,
+    store::fs::RealFs,
+};
+
+/// Between two tries to open what is being given back or taken over.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// The answer to "open this".
+pub enum Access<S: State> {
+    /// It is owned here; the pass keeps it so.
+    Here(Pass<S>),
+    /// A fellow member owns it.
+    Elsewhere(Owner),
+}
+
+/// The fellow member that owns something.
+#[derive(Debug, Clone)]
+pub struct Owner {
+    /// Its name.
+    pub member: MemberName,
+    /// Where it takes handed-over connections.
+    pub handoff: SocketAddr,
+}
+
+/// Why something can be opened nowhere now.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The cluster has no answer within the deadline.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// Its files are damaged or unreadable.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// It was being given back for too long.
+    #[error("open: it is still being given back")]
+    Busy,
+}
+
+/// Everything this member owns.
+pub struct Registry {
+    fs: Arc<RealFs>,
+    storage: PathBuf,
+    cluster: ClusterHandle,
+    timing: WorkerTiming,
+    patience: Duration,
+    accounts: Table<AccountId, Account>,
+}
+
+type Table<K, S> = Arc<DashMap<K, Arc<OnceCell<Owned<S>>>>>;
+
+enum Opening {
+    /// This very member still has it: it is being given back.
+    Leaving,
+    Elsewhere(Owner),
+    Failed(AccessError),
+}
+
+impl Registry {
+    /// An empty table. `patience` bounds how long [`Registry::account`] waits for an account that is being given back.
+    #[must_use]
+    pub fn new(storage: PathBuf, cluster: ClusterHandle, timing: WorkerTiming, patience: Duration) -> Self {
+        Self {
+            fs: Arc::new(RealFs::named(cluster.view().member.as_str())),
+            storage,
+            cluster,
+            timing,
+            patience,
+            accounts: Arc::default(),
+        }
+    }
+
+    /// The cluster that grants.
+    #[must_use]
+    pub fn cluster(&self) -> &ClusterHandle {
+        &self.cluster
+    }
+
+    /// Opens an account here, or says who owns it. The quota, in bytes, is the directory's and holds as long as the
+    /// account stays open.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn account(&self, id: AccountId, quota: Option<u64>) -> Result<Access<Account>, AccessError> {
+        self.open(&self.accounts, id, OwnableId::Account(id), move |account: &mut Account| account.quota = quota).await
+    }
+
+    /// Accounts open here.
+    #[must_use]
+    pub fn accounts_open(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// The open account, if it is open here.
+    #[must_use]
+    pub fn open_account(&self, id: AccountId) -> Option<Owned<Account>> {
+        self.accounts.get(&id).and_then(|cell| cell.get().cloned())
+    }
+
+    /// The controller wants this back.
+    pub fn recall(&self, what: OwnableId) {
+        match what {
+            OwnableId::Account(id) => {
+                if let Some(owned) = self.open_account(id) {
+                    owned.recall();
+                }
+            }
+            OwnableId::Queue(_) => {}
+        }
+    }
+
+    /// Gives everything back and waits until it is, `deadline` at most.
+    pub async fn close_all(&self, deadline: Instant) {
+        let closed: Vec<_> = self
+            .accounts
+            .iter()
+            .filter_map(|cell| cell.get().map(|owned| (owned.recall(), owned.closed().clone()).1))
+            .collect();
+        for closed in closed {
+            if tokio::time::timeout_at(deadline, closed.cancelled()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn open<K, S>(
+        &self,
+        table: &Table<K, S>,
+        key: K,
+        id: OwnableId,
+        prepare: impl Fn(&mut S) + Send + Copy + 'static,
+    ) -> Result<Access<S>, AccessError>
+    where
+        K: Eq + Hash + Copy + Send + Sync + 'static,
+        S: State,
+    {
+        let give_up = Instant::now() + self.patience;
+        loop {
+            // The guard of the map must not be held over an await.
+            let cell = Arc::clone(&table.entry(key).or_default());
+            match cell.get_or_try_init(|| self.claim_and_recover::<S>(id, prepare)).await {
+                Ok(owned) => {
+                    if let Some(pass) = owned.enter() {
+                        watch_end(table, key, &cell, owned);
+                        return Ok(Access::Here(pass));
+                    }
+                    // It is being given back: wait until it is, then claim anew.
+                    if tokio::time::timeout_at(give_up, owned.closed().cancelled()).await.is_err() {
+                        return Err(AccessError::Busy);
+                    }
+                    table.remove_if(&key, |_, other| Arc::ptr_eq(other, &cell));
+                }
+                Err(opening) => {
+                    table.remove_if(&key, |_, other| Arc::ptr_eq(other, &cell) && other.get().is_none());
+                    match opening {
+                        Opening::Elsewhere(owner) => return Ok(Access::Elsewhere(owner)),
+                        Opening::Failed(error) => return Err(error),
+                        Opening::Leaving => {}
+                    }
+                }
+            }
+            if Instant::now() >= give_up {
+                return Err(AccessError::Busy);
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn claim_and_recover<S: State>(
+        &self,
+        id: OwnableId,
+        prepare: impl FnOnce(&mut S) + Send + 'static,
+    ) -> Result<Owned<S>, Opening> {
+        let claim = self.cluster.claim(id).await.map_err(|error| Opening::Failed(error.into()))?;
+        let grant = match claim {
+            Claim::Granted(grant) => grant,
+            Claim::Owned { member, .. } if member == self.cluster.view().member => return Err(Opening::Leaving),
+            Claim::Owned { member, handoff, .. } => return Err(Opening::Elsewhere(Owner { member, handoff })),
+        };
+        let epoch = grant.epoch();
+        let opened =
+            Owned::open(Arc::clone(&self.fs), &self.storage, grant, self.cluster.clone(), self.timing, prepare).await;
+        opened.map_err(|error| {
+            tracing::error!(ownable = %id, %error, "could not open what was granted");
+            self.cluster.release(id, epoch);
+            Opening::Failed(error.into())
+        })
+    }
+}
+
+/// Removes the entry when its worker ends. Started by whoever finds the worker fresh.
+fn watch_end<K, S>(table: &Table<K, S>, key: K, cell: &Arc<OnceCell<Owned<S>>>, owned: &Owned<S>)
+where
+    K: Eq + Hash + Copy + Send + Sync + 'static,
+    S: State,
+{
+    if !owned.first_entry() {
+        return;
+    }
+    let (table, cell, closed) = (Arc::clone(table), Arc::clone(cell), owned.closed().clone());
+    tokio::spawn(async move {
+        closed.cancelled().await;
+        table.remove_if(&key, |_, other| Arc::ptr_eq(other, &cell));
+    });
+}
