@@ -1,16 +1,23 @@
 //! Message bodies: where they are, and how they are read while the log is being written.
+//!
+//! A body is written once and never changes; short ones lie in the log itself, longer ones in files of their own, which
+//! are on disk before the batch that names them. Nothing here writes to the log and nothing here deletes.
 
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::fs::Fs;
+use super::format::layout::{BODIES, Name, body_path};
+use super::fs::{Fs, FsFile};
+use super::sabotage::{self, Sabotage};
 
 /// Where the bytes of one body are. Assigned when a batch is built, and right for as long as the body exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum BodyRef {
     /// Within a segment of the log.
     Inline {
@@ -50,24 +57,133 @@ impl BodyRef {
 }
 
 /// Reads bodies of one ownable, from any thread, while its log is being written.
-#[derive(Debug)]
+///
+/// A body that was discarded may be gone: [`io::ErrorKind::NotFound`].
 pub struct Reader<F: Fs> {
+    shared: Arc<Shared<F>>,
+}
+
+struct Shared<F: Fs> {
     fs: Arc<F>,
     dir: PathBuf,
+    /// The files used last, newest first.
+    files: Mutex<VecDeque<(FileKey, Arc<F::File>)>>,
 }
 
-impl<F: Fs> Clone for Reader<F> {
-    fn clone(&self) -> Self {
-        Self { fs: Arc::clone(&self.fs), dir: self.dir.clone() }
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FileKey {
+    Segment(u64),
+    Body(u128, u64),
 }
+
+/// An open account needs its newest segment and now and then an old one; open files are scarce among many accounts.
+const OPEN_FILES_MAX: usize = 4;
 
 impl<F: Fs> Reader<F> {
+    pub(super) fn new(fs: Arc<F>, dir: &Path) -> Self {
+        Self { shared: Arc::new(Shared { fs, dir: dir.to_owned(), files: Mutex::new(VecDeque::new()) }) }
+    }
+
     /// Reads the bytes of `range` within a body.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] if the range is not within the body; else whatever the disk says.
-    pub fn read(&self, _body: BodyRef, _range: Range<u64>) -> io::Result<Vec<u8>> {
-        Err(io::ErrorKind::Unsupported.into())
+    pub fn read(&self, body: BodyRef, range: Range<u64>) -> io::Result<Vec<u8>> {
+        if range.start > range.end || range.end > body.len() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let length = usize::try_from(range.end - range.start).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let (key, base) = match body {
+            BodyRef::Inline { generation, offset, .. } => (FileKey::Segment(generation), offset),
+            BodyRef::File { epoch, number, .. } => (FileKey::Body(epoch, number), 0),
+        };
+        let mut buffer = vec![0; length];
+        match self.file(key)?.read_exact_at(&mut buffer, base + range.start) {
+            // The server has forgotten the handle, not the file.
+            Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => {
+                self.forget(key);
+                self.file(key)?.read_exact_at(&mut buffer, base + range.start)?;
+            }
+            other => other?,
+        }
+        Ok(buffer)
+    }
+
+    /// Lets the reader use the file that the writer has open anyway.
+    pub(super) fn remember_segment(&self, generation: u64, file: Arc<F::File>) {
+        self.remember(FileKey::Segment(generation), file);
+    }
+
+    fn file(&self, key: FileKey) -> io::Result<Arc<F::File>> {
+        let mut files = self.shared.files.lock();
+        if let Some(at) = files.iter().position(|(cached, _)| *cached == key)
+            && let Some(entry) = files.remove(at)
+        {
+            let file = Arc::clone(&entry.1);
+            files.push_front(entry);
+            return Ok(file);
+        }
+        drop(files);
+        let path = match key {
+            FileKey::Segment(generation) => Name::Segment { generation }.within(&self.shared.dir),
+            FileKey::Body(epoch, number) => body_path(&self.shared.dir, epoch, number),
+        };
+        let file = Arc::new(self.shared.fs.open(&path)?);
+        self.remember(key, Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn remember(&self, key: FileKey, file: Arc<F::File>) {
+        let mut files = self.shared.files.lock();
+        files.retain(|(cached, _)| *cached != key);
+        files.push_front((key, file));
+        files.truncate(OPEN_FILES_MAX);
+    }
+
+    fn forget(&self, key: FileKey) {
+        self.shared.files.lock().retain(|(cached, _)| *cached != key);
+    }
+}
+
+impl<F: Fs> Clone for Reader<F> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<F: Fs> std::fmt::Debug for Reader<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("dir", &self.shared.dir).finish_non_exhaustive()
+    }
+}
+
+/// Writes bodies to files of their own and makes bytes and names survive a crash.
+pub(super) fn write_files<F: Fs>(fs: &F, dir: &Path, epoch: u128, bodies: &[(u64, Vec<u8>)]) -> io::Result<()> {
+    let Some((first, _)) = bodies.first() else { return Ok(()) };
+    let folder = dir.join(BODIES);
+    for (number, bytes) in bodies {
+        let path = body_path(dir, epoch, *number);
+        let file = match fs.create(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && number == first => {
+                make_folder(fs, dir, &folder)?;
+                fs.create(&path)?
+            }
+            other => other?,
+        };
+        file.write_at(bytes, 0)?;
+        if !sabotage::on(Sabotage::SkipBodySync) {
+            file.sync_data()?;
+        }
+    }
+    if sabotage::on(Sabotage::SkipBodyNameSync) {
+        return Ok(());
+    }
+    fs.sync_dir(&folder)
+}
+
+fn make_folder<F: Fs>(fs: &F, dir: &Path, folder: &Path) -> io::Result<()> {
+    match fs.create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => fs.sync_dir(dir),
     }
 }

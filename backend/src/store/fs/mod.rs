@@ -6,11 +6,13 @@
 //! writer per file" needs no check at run time.
 
 mod real;
+pub mod simulated;
 
 use std::io;
 use std::path::Path;
 
 pub use real::RealFs;
+pub use simulated::SimulatedFs;
 
 /// A filesystem shared by the members of a cluster, as one member sees it.
 pub trait Fs: Send + Sync + 'static {

@@ -1,0 +1,494 @@
+//! A shared filesystem in memory, for tests and simulations: it loses power at any operation, tears and loses what was
+//! not synced, returns errors, and shows each member what the caches of a real mount would show.
+//!
+//! Everything is deterministic: the same calls in the same order have the same results. One call of [`Fs`] or [`FsFile`]
+//! is one operation; operations are counted per member.
+
+mod disk;
+mod gate;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+
+pub use gate::Gate;
+
+use self::disk::{Disk, Inode, Write, apply};
+use super::{Fs, FsFile};
+
+/// What a member's mount shows of the other members' changes, as measured on real ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Caching {
+    /// Everything at once: the mount options that a cluster needs.
+    #[default]
+    Strict,
+    /// NFS as mounted by default: a name that was missing stays missing, one that was there stays there.
+    NfsDefault,
+    /// GlusterFS as installed by default: a file that was read once is read from memory ever after.
+    GlusterDefault,
+}
+
+/// What goes wrong at one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Power is lost before the operation; nothing works any more, for anybody.
+    PowerLoss,
+    /// The operation is not done.
+    Error(io::ErrorKind),
+    /// The operation is done, and yet an error is returned: the answer was lost.
+    LostAnswer,
+    /// A write is done in part; a sync leaves its bytes in doubt for ever.
+    Halfway,
+}
+
+/// One member's view of a simulated shared filesystem.
+#[derive(Debug, Clone)]
+pub struct SimulatedFs {
+    world: Arc<Mutex<World>>,
+    member: usize,
+    identity: String,
+}
+
+/// An open file of a [`SimulatedFs`].
+#[derive(Debug)]
+pub struct SimulatedFile {
+    fs: SimulatedFs,
+    inode: Inode,
+}
+
+#[derive(Debug, Default)]
+struct World {
+    disk: Disk,
+    members: Vec<Member>,
+    without_power: bool,
+    nonces: u64,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    caching: Caching,
+    /// Writes stay in the member's memory until they are synced.
+    writes_back_late: bool,
+    dirty: BTreeMap<Inode, Vec<Write>>,
+    missing: BTreeSet<PathBuf>,
+    found: BTreeMap<PathBuf, Inode>,
+    contents: BTreeMap<Inode, Vec<u8>>,
+    operations: u64,
+    faults: BTreeMap<u64, Fault>,
+    gates: BTreeMap<u64, Arc<Gate>>,
+}
+
+impl Default for SimulatedFs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SimulatedFs {
+    /// An empty filesystem, as its first member sees it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::on(Disk::new())
+    }
+
+    fn on(disk: Disk) -> Self {
+        let world = World { disk, members: vec![Member::default()], ..World::default() };
+        Self { world: Arc::new(Mutex::new(world)), member: 0, identity: "member-0".to_owned() }
+    }
+
+    /// Another member of the same filesystem.
+    #[must_use]
+    pub fn join(&self, caching: Caching) -> Self {
+        let mut world = self.world.lock();
+        world.members.push(Member { caching, ..Member::default() });
+        let member = world.members.len() - 1;
+        Self { world: Arc::clone(&self.world), member, identity: format!("member-{member}") }
+    }
+
+    /// Lets this member's writes stay in its memory until it syncs them or [`Self::write_back`] is called.
+    pub fn write_back_late(&self) {
+        self.with_member(|member| member.writes_back_late = true);
+    }
+
+    /// Sends all that this member has in memory to the file server, as its kernel may do at any time.
+    pub fn write_back(&self) {
+        let mut world = self.world.lock();
+        let dirty = world.member(self.member).map(|member| std::mem::take(&mut member.dirty)).unwrap_or_default();
+        for (inode, write) in dirty.into_iter().flat_map(|(inode, writes)| writes.into_iter().map(move |w| (inode, w)))
+        {
+            world.disk.write(inode, write);
+        }
+    }
+
+    /// Lets this member's caches expire.
+    pub fn expire_caches(&self) {
+        self.with_member(|member| {
+            member.missing.clear();
+            member.found.clear();
+            member.contents.clear();
+        });
+    }
+
+    /// How many operations this member has begun.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.with_member(|member| member.operations)
+    }
+
+    /// Lets the `operation`th operation of this member, counted from 1, go wrong.
+    pub fn fail_at(&self, operation: u64, fault: Fault) {
+        self.with_member(|member| member.faults.insert(operation, fault));
+    }
+
+    /// Stops this member before its `operation`th operation, counted from 1, until the gate is opened.
+    #[must_use]
+    pub fn pause_at(&self, operation: u64) -> Arc<Gate> {
+        let gate = Arc::new(Gate::default());
+        self.with_member(|member| member.gates.insert(operation, Arc::clone(&gate)));
+        gate
+    }
+
+    /// For each thing that a loss of power now would leave to chance, in how many ways it may come out.
+    #[must_use]
+    pub fn chances(&self) -> Vec<usize> {
+        self.world.lock().disk.chances()
+    }
+
+    /// The filesystem after a loss of power now, seen by a new member, when the chances come out as `fate` says.
+    #[must_use]
+    pub fn after_power_loss(&self, fate: &[usize]) -> Self {
+        let world = self.world.lock();
+        let left = Self::on(world.disk.after_power_loss(fate));
+        left.world.lock().nonces = world.nonces;
+        left
+    }
+
+    /// Flips one bit of a file, on disk and in every cache.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn flip(&self, path: &Path, bit: usize) -> io::Result<()> {
+        let mut world = self.world.lock();
+        let inode = world.disk.look_up(path)?;
+        world.disk.flip(inode, bit);
+        Ok(())
+    }
+
+    fn with_member<T: Default>(&self, act: impl FnOnce(&mut Member) -> T) -> T {
+        self.world.lock().member(self.member).map(act).unwrap_or_default()
+    }
+
+    /// Begins an operation: counts it, waits at a gate, and says what goes wrong.
+    fn begin(&self) -> io::Result<(MutexGuard<'_, World>, Option<Fault>)> {
+        let mut world = self.world.lock();
+        let (mut gate, mut fault) = (None, None);
+        if let Some(member) = world.member(self.member) {
+            member.operations += 1;
+            gate = member.gates.remove(&member.operations);
+            fault = member.faults.remove(&member.operations);
+        }
+        if let Some(gate) = gate {
+            drop(world);
+            gate.wait();
+            world = self.world.lock();
+        }
+        world.without_power |= fault == Some(Fault::PowerLoss);
+        match fault {
+            _ if world.without_power => Err(io::Error::other("power was lost")),
+            Some(Fault::Error(kind)) => Err(kind.into()),
+            fault => Ok((world, fault)),
+        }
+    }
+
+    /// An operation that is done or not.
+    fn operate<T>(&self, act: impl FnOnce(&mut World, usize) -> io::Result<T>) -> io::Result<T> {
+        let (mut world, fault) = self.begin()?;
+        let done = act(&mut world, self.member)?;
+        match fault {
+            None => Ok(done),
+            Some(_) => Err(io::Error::other("the answer was lost")),
+        }
+    }
+
+    fn file(&self, inode: Inode) -> SimulatedFile {
+        SimulatedFile { fs: self.clone(), inode }
+    }
+}
+
+impl World {
+    fn member(&mut self, member: usize) -> Option<&mut Member> {
+        self.members.get_mut(member)
+    }
+
+    fn look_up(&mut self, member: usize, path: &Path) -> io::Result<Inode> {
+        let truth = self.disk.look_up(path);
+        let Some(member) = self.members.get_mut(member) else { return truth };
+        match member.caching {
+            Caching::Strict => return truth,
+            Caching::NfsDefault if member.missing.contains(path) => return Err(io::ErrorKind::NotFound.into()),
+            Caching::NfsDefault | Caching::GlusterDefault => {}
+        }
+        if let Some(inode) = member.found.get(path) {
+            return Ok(*inode);
+        }
+        match &truth {
+            Ok(inode) => member.found.insert(path.to_owned(), *inode).is_none(),
+            Err(_) => member.missing.insert(path.to_owned()),
+        };
+        truth
+    }
+
+    /// What a member sees of a file.
+    fn view(&mut self, member: usize, inode: Inode) -> Vec<u8> {
+        let mut bytes = self.disk.bytes(inode).to_vec();
+        let Some(member) = self.members.get_mut(member) else { return bytes };
+        if member.caching == Caching::GlusterDefault {
+            bytes.clone_from(member.contents.entry(inode).or_insert(bytes.clone()));
+        }
+        for write in member.dirty.get(&inode).into_iter().flatten() {
+            apply(&mut bytes, write);
+        }
+        bytes
+    }
+
+    fn write(&mut self, member: usize, inode: Inode, offset: u64, bytes: &[u8]) {
+        let write = Write { offset: offset as usize, bytes: bytes.to_vec(), stuck: false };
+        if let Some(member) = self.members.get_mut(member) {
+            if let Some(cached) = member.contents.get_mut(&inode) {
+                apply(cached, &write);
+            }
+            if member.writes_back_late {
+                member.dirty.entry(inode).or_default().push(write);
+                return;
+            }
+        }
+        self.disk.write(inode, write);
+    }
+
+    fn flush(&mut self, member: usize, inode: Inode) {
+        let dirty = self.members.get_mut(member).and_then(|member| member.dirty.remove(&inode));
+        for write in dirty.into_iter().flatten() {
+            self.disk.write(inode, write);
+        }
+    }
+
+    /// A member knows of its own changes.
+    fn know(&mut self, member: usize, path: &Path) {
+        if let Some(member) = self.members.get_mut(member) {
+            member.missing.remove(path);
+            member.found.remove(path);
+        }
+    }
+}
+
+impl Fs for SimulatedFs {
+    type File = SimulatedFile;
+
+    fn create(&self, path: &Path) -> io::Result<SimulatedFile> {
+        self.operate(|world, member| {
+            world.know(member, path);
+            world.disk.create(path)
+        })
+        .map(|inode| self.file(inode))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<SimulatedFile> {
+        self.operate(|world, member| world.look_up(member, path)).map(|inode| self.file(inode))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.operate(|world, member| {
+            world.know(member, to);
+            world.disk.link(from, to)
+        })
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.operate(|world, member| {
+            world.know(member, path);
+            world.disk.unlink(path)
+        })
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.operate(|world, _| world.disk.create_dir(path))
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.operate(|world, _| world.disk.sync_dir(path))
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        self.operate(|world, _| world.disk.list(path))
+    }
+
+    fn nonce(&self) -> u64 {
+        let mut world = self.world.lock();
+        world.nonces += 1;
+        // Spread out, so that nothing comes to rely on small numbers.
+        world.nonces.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+}
+
+impl FsFile for SimulatedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.fs.operate(|world, member| {
+            let bytes = world.view(member, self.inode);
+            let rest = bytes.get(offset as usize..).unwrap_or_default();
+            let count = rest.len().min(buffer.len());
+            for (to, from) in buffer.iter_mut().zip(rest) {
+                *to = *from;
+            }
+            Ok(count)
+        })
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let (mut world, fault) = self.fs.begin()?;
+        let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
+        let written = if fault == Some(Fault::Halfway) { half } else { bytes };
+        world.write(self.fs.member, self.inode, offset, written);
+        if fault.is_some() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let (mut world, fault) = self.fs.begin()?;
+        world.flush(self.fs.member, self.inode);
+        if fault == Some(Fault::Halfway) {
+            world.disk.fail_sync(self.inode);
+        } else {
+            world.disk.sync(self.inode);
+        }
+        if fault.is_some() { Err(io::Error::other("the sync failed")) } else { Ok(()) }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.fs.operate(|world, member| Ok(world.view(member, self.inode).len() as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(fs: &SimulatedFs, path: &str, bytes: &[u8]) -> SimulatedFile {
+        let file = fs.create(Path::new(path)).unwrap();
+        file.write_at(bytes, 0).unwrap();
+        file
+    }
+
+    fn read(fs: &SimulatedFs, path: &str) -> io::Result<Vec<u8>> {
+        let file = fs.open(Path::new(path))?;
+        let mut bytes = vec![0; 16];
+        let count = file.read_at(&mut bytes, 0)?;
+        bytes.truncate(count);
+        Ok(bytes)
+    }
+
+    #[test]
+    fn what_is_synced_survives_every_fate_and_what_is_not_may_be_lost() {
+        let fs = SimulatedFs::new();
+        file(&fs, "/synced", b"one").sync_data().unwrap();
+        fs.sync_dir(Path::new("/")).unwrap();
+        file(&fs, "/unsynced", b"two");
+        let chances = fs.chances();
+        let mut lost = 0;
+        for bytes in 0..chances[0] {
+            for name in 0..chances[1] {
+                let left = fs.after_power_loss(&[bytes, name]);
+                assert_eq!(read(&left, "/synced").unwrap(), b"one");
+                lost += u32::from(read(&left, "/unsynced").is_err());
+            }
+        }
+        assert_eq!((chances.len(), lost as usize), (2, chances[0]));
+    }
+
+    #[test]
+    fn a_torn_write_leaves_a_file_of_full_length() {
+        let fs = SimulatedFs::new();
+        file(&fs, "/torn", &[7; 2000]);
+        fs.sync_dir(Path::new("/")).unwrap();
+        let left = fs.after_power_loss(&[2]);
+        let file = left.open(Path::new("/torn")).unwrap();
+        let mut bytes = vec![9; 2000];
+        assert_eq!(file.read_at(&mut bytes, 0).unwrap(), 2000);
+        assert!(bytes[..512].iter().all(|byte| *byte == 7) && bytes[512..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn a_failed_sync_is_not_made_good_by_a_later_one() {
+        let fs = SimulatedFs::new();
+        let file = file(&fs, "/a", b"bytes");
+        fs.sync_dir(Path::new("/")).unwrap();
+        fs.fail_at(fs.operations() + 1, Fault::Halfway);
+        assert!(file.sync_data().is_err());
+        assert!(file.sync_data().is_ok());
+        assert_eq!(read(&fs, "/a").unwrap(), b"bytes");
+        assert_eq!(read(&fs.after_power_loss(&[0]), "/a").unwrap(), b"");
+    }
+
+    #[test]
+    fn after_a_loss_of_power_nothing_works_for_anybody() {
+        let fs = SimulatedFs::new();
+        let other = fs.join(Caching::Strict);
+        fs.fail_at(1, Fault::PowerLoss);
+        assert!(fs.list(Path::new("/")).is_err() && other.list(Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn nfs_by_default_misses_a_file_that_a_peer_has_just_created() {
+        let fs = SimulatedFs::new();
+        let (nfs, strict) = (fs.join(Caching::NfsDefault), fs.join(Caching::Strict));
+        assert!(read(&nfs, "/new").is_err() && read(&strict, "/new").is_err());
+        file(&fs, "/new", b"x");
+        assert!(read(&nfs, "/new").is_err() && read(&strict, "/new").is_ok());
+        assert_eq!(nfs.list(Path::new("/")).unwrap(), ["new"]);
+        nfs.expire_caches();
+        assert!(read(&nfs, "/new").is_ok());
+    }
+
+    #[test]
+    fn gluster_by_default_reads_old_bytes_and_removed_files() {
+        let fs = SimulatedFs::new();
+        let (gluster, strict) = (fs.join(Caching::GlusterDefault), fs.join(Caching::Strict));
+        let file = file(&fs, "/a", b"old");
+        assert_eq!(read(&gluster, "/a").unwrap(), b"old");
+        file.write_at(b"new", 0).unwrap();
+        file.sync_data().unwrap();
+        assert_eq!((read(&gluster, "/a").unwrap(), read(&strict, "/a").unwrap()), (b"old".to_vec(), b"new".to_vec()));
+        fs.unlink(Path::new("/a")).unwrap();
+        assert!(read(&gluster, "/a").is_ok() && read(&strict, "/a").is_err());
+    }
+
+    #[test]
+    fn mutations_are_never_stale() {
+        let fs = SimulatedFs::new();
+        for caching in [Caching::Strict, Caching::NfsDefault, Caching::GlusterDefault] {
+            let member = fs.join(caching);
+            let path = format!("/{caching:?}");
+            assert!(member.open(Path::new(&path)).is_err());
+            file(&fs, &path, b"");
+            assert_eq!(member.create(Path::new(&path)).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            fs.unlink(Path::new(&path)).unwrap();
+            assert_eq!(member.unlink(Path::new(&path)).unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
+    }
+
+    #[test]
+    fn late_writes_are_seen_by_others_only_when_they_are_written_back() {
+        let fs = SimulatedFs::new();
+        let (late, other) = (fs.join(Caching::Strict), fs.join(Caching::Strict));
+        late.write_back_late();
+        file(&late, "/a", b"abc");
+        assert_eq!((read(&late, "/a").unwrap(), read(&other, "/a").unwrap()), (b"abc".to_vec(), b"".to_vec()));
+        late.write_back();
+        assert_eq!(read(&other, "/a").unwrap(), b"abc");
+    }
+}
