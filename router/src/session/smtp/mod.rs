@@ -18,6 +18,8 @@ mod machine_test;
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     handoff::TlsFacts,
     wire::{
@@ -132,7 +134,7 @@ pub struct Envelope {
 }
 
 /// One recipient of a transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
     /// Its address.
     pub address: Mailbox,

@@ -1,0 +1,175 @@
+//! One shard of the queue: its entries, and which are due when.
+
+use imbl::{OrdMap, OrdSet};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use super::{
+    change::{ChangeError, QueueChange, Settled},
+    entry::{Entry, EntryId, Pending},
+};
+use crate::store::BodyRef;
+
+/// The format of a snapshot; its first byte.
+const VERSION: u8 = 1;
+
+/// One shard. Copies share what they have in common.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Queue {
+    entries: OrdMap<EntryId, Arc<Entry>>,
+    /// When each entry is due first.
+    agenda: OrdSet<(u64, EntryId)>,
+    next: u64,
+}
+
+/// A shard as bytes.
+#[derive(Serialize, Deserialize)]
+struct Snapshot {
+    entries: Vec<Entry>,
+    next: u64,
+}
+
+impl Queue {
+    /// Messages in here.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The name the next message gets.
+    #[must_use]
+    pub fn next_id(&self) -> EntryId {
+        EntryId(self.next)
+    }
+
+    /// One message.
+    #[must_use]
+    pub fn entry(&self, id: EntryId) -> Option<&Arc<Entry>> {
+        self.entries.get(&id)
+    }
+
+    /// All messages, oldest first.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.values()
+    }
+
+    /// Messages that are due, the longest overdue first.
+    pub fn due(&self, now_ms: u64) -> impl Iterator<Item = &Arc<Entry>> {
+        self.agenda.iter().take_while(move |(due_ms, _)| *due_ms <= now_ms).filter_map(|(_, id)| self.entries.get(id))
+    }
+
+    /// When the first message is due that `skip` does not name.
+    #[must_use]
+    pub fn next_due_ms(&self, skip: impl Fn(EntryId) -> bool) -> Option<u64> {
+        self.agenda.iter().find(|(_, id)| !skip(*id)).map(|(due_ms, _)| *due_ms)
+    }
+
+    /// Applies a change: the only way the queue changes, when it happens and when it is read back.
+    ///
+    /// # Errors
+    /// See [`ChangeError`]; the queue is then as it was.
+    pub fn apply(&mut self, change: &QueueChange, body: Option<BodyRef>) -> Result<(), ChangeError> {
+        match change {
+            QueueChange::Accepted { id, entry } => {
+                if *id != self.next_id() {
+                    return Err(ChangeError::OutOfOrder);
+                }
+                let body = body.ok_or(ChangeError::NoBody)?;
+                self.next += 1;
+                self.put(Entry::accepted(*id, entry.clone(), body));
+                Ok(())
+            }
+            QueueChange::Attempted { id, results } => {
+                let mut entry = self.copy_of(*id)?;
+                for (place, settled) in results {
+                    settle(&mut entry, *place, settled)?;
+                }
+                self.put(entry);
+                Ok(())
+            }
+            QueueChange::Hurried { id, now_ms } => {
+                let mut entry = self.copy_of(*id)?;
+                entry.pending.iter_mut().for_each(|pending| pending.next_ms = *now_ms);
+                self.put(entry);
+                Ok(())
+            }
+            QueueChange::Dropped { id } => {
+                let mut entry = self.copy_of(*id)?;
+                entry.pending.clear();
+                self.put(entry);
+                Ok(())
+            }
+        }
+    }
+
+    /// The shard as bytes.
+    #[must_use]
+    pub fn encode_snapshot(&self) -> Vec<u8> {
+        let entries = self.entries().map(|entry| Entry::clone(entry)).collect();
+        postcard::to_extend(&Snapshot { entries, next: self.next }, vec![VERSION]).unwrap_or_default()
+    }
+
+    /// The inverse of [`Queue::encode_snapshot`].
+    ///
+    /// # Errors
+    /// [`ChangeError::Unknown`] or [`ChangeError::OutOfOrder`].
+    pub fn decode_snapshot(bytes: &[u8]) -> Result<Self, ChangeError> {
+        let Some((&VERSION, rest)) = bytes.split_first() else { return Err(ChangeError::Unknown) };
+        let snapshot: Snapshot = postcard::from_bytes(rest).map_err(|_| ChangeError::Unknown)?;
+        let mut queue = Self { next: snapshot.next, ..Self::default() };
+        for entry in snapshot.entries {
+            if entry.id.0 >= snapshot.next {
+                return Err(ChangeError::OutOfOrder);
+            }
+            queue.put(entry);
+        }
+        Ok(queue)
+    }
+
+    fn copy_of(&self, id: EntryId) -> Result<Entry, ChangeError> {
+        self.entries.get(&id).map(|entry| Entry::clone(entry)).ok_or(ChangeError::Missing)
+    }
+
+    /// Replaces an entry; one without recipients leaves.
+    fn put(&mut self, entry: Entry) {
+        if let Some(due_ms) = self.entries.get(&entry.id).and_then(|old| old.due_ms()) {
+            self.agenda.remove(&(due_ms, entry.id));
+        }
+        match entry.due_ms() {
+            Some(due_ms) => {
+                self.agenda.insert((due_ms, entry.id));
+                self.entries.insert(entry.id, Arc::new(entry));
+            }
+            None => {
+                self.entries.remove(&entry.id);
+            }
+        }
+    }
+}
+
+fn settle(entry: &mut Entry, place: u32, settled: &Settled) -> Result<(), ChangeError> {
+    let at = entry.pending.iter().position(|pending| pending.place == place).ok_or(ChangeError::Missing)?;
+    match settled {
+        Settled::Delivered | Settled::Failed => {
+            entry.pending.remove(at);
+        }
+        Settled::Deferred { next_ms, reply } => {
+            if let Some(pending) = entry.pending.get_mut(at) {
+                defer(pending, *next_ms, reply);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn defer(pending: &mut Pending, next_ms: u64, reply: &str) {
+    pending.attempts += 1;
+    pending.next_ms = next_ms;
+    pending.last = Some(reply.to_owned());
+}
