@@ -2,8 +2,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod cluster;
+pub mod deliver;
 pub mod drive;
 pub mod mailbox;
+pub mod queue;
 pub mod session;
 
 pub mod store;

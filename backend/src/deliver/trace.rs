@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, net::SocketAddr};
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use laniakea_router::{
     handoff::TlsFacts,
     session::smtp::{Dialect, Hello},
@@ -105,7 +105,7 @@ pub fn received_count(content: &[u8]) -> usize {
 #[must_use]
 pub fn date(ms: u64) -> String {
     let timestamp = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
-    timestamp.to_zoned(TimeZone::UTC).strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+    timestamp.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
 }
 
 fn address_literal(client: SocketAddr) -> String {
