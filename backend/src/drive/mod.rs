@@ -5,4 +5,5 @@ pub mod clock;
 pub mod control;
 pub mod owned;
 pub mod registry;
+pub mod member;
 pub mod session;
