@@ -16,6 +16,7 @@ use crate::{
         owned::{Owned, Pass, RecoverError, State, WorkerTiming},
     },
     mailbox::Account,
+    queue::Queue,
     store::fs::RealFs,
 };
 
@@ -61,6 +62,7 @@ pub struct Registry {
     timing: WorkerTiming,
     patience: Duration,
     accounts: Table<AccountId, Account>,
+    shards: Table<u8, Queue>,
 }
 
 type Table<K, S> = Arc<DashMap<K, Arc<OnceCell<Owned<S>>>>>;
@@ -83,6 +85,7 @@ impl Registry {
             timing,
             patience,
             accounts: Arc::default(),
+            shards: Arc::default(),
         }
     }
 
@@ -101,6 +104,14 @@ impl Registry {
         self.open(&self.accounts, id, OwnableId::Account(id), move |account: &mut Account| account.quota = quota).await
     }
 
+    /// Opens a shard of the queue here, or says who owns it.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn shard(&self, number: u8) -> Result<Access<Queue>, AccessError> {
+        self.open(&self.shards, number, OwnableId::Queue(number), |_| ()).await
+    }
+
     /// Accounts open here.
     #[must_use]
     pub fn accounts_open(&self) -> usize {
@@ -113,6 +124,12 @@ impl Registry {
         self.accounts.get(&id).and_then(|cell| cell.get().cloned())
     }
 
+    /// Shards of the queue open here.
+    #[must_use]
+    pub fn open_shards(&self) -> Vec<Owned<Queue>> {
+        self.shards.iter().filter_map(|cell| cell.get().cloned()).collect()
+    }
+
     /// The controller wants this back.
     pub fn recall(&self, what: OwnableId) {
         match what {
@@ -121,7 +138,11 @@ impl Registry {
                     owned.recall();
                 }
             }
-            OwnableId::Queue(_) => {}
+            OwnableId::Queue(number) => {
+                if let Some(owned) = self.shards.get(&number).and_then(|cell| cell.get().cloned()) {
+                    owned.recall();
+                }
+            }
         }
     }
 
@@ -131,6 +152,7 @@ impl Registry {
             .accounts
             .iter()
             .filter_map(|cell| cell.get().map(|owned| (owned.recall(), owned.closed().clone()).1))
+            .chain(self.shards.iter().filter_map(|cell| cell.get().map(|owned| (owned.recall(), owned.closed().clone()).1)))
             .collect();
         for closed in closed {
             if tokio::time::timeout_at(deadline, closed.cancelled()).await.is_err() {
@@ -194,8 +216,7 @@ impl Registry {
             Claim::Owned { member, handoff, .. } => return Err(Opening::Elsewhere(Owner { member, handoff })),
         };
         let epoch = grant.epoch();
-        let opened =
-            Owned::open(Arc::clone(&self.fs), &self.storage, grant, self.cluster.clone(), self.timing, prepare).await;
+        let opened = Owned::open(Arc::clone(&self.fs), &self.storage, grant, self.cluster.clone(), self.timing, prepare).await;
         opened.map_err(|error| {
             tracing::error!(ownable = %id, %error, "could not open what was granted");
             self.cluster.release(id, epoch);

@@ -1,0 +1,90 @@
+//! The member's side of the admin API: what it and its cluster are doing, as JSON.
+
+use std::{pin::Pin, sync::Arc};
+
+use hyper::{Method, StatusCode};
+use laniakea_directory::AccountId;
+use laniakea_router::observe::{AdminRequest, AdminResponse, AdminRoutes};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::OwnableId,
+    drive::member::Member,
+};
+
+/// Answers for one member.
+pub struct MemberAdmin(pub Arc<Member>);
+
+impl AdminRoutes for MemberAdmin {
+    fn handle(&self, request: AdminRequest) -> Pin<Box<dyn Future<Output = AdminResponse> + Send + '_>> {
+        Box::pin(async move {
+            let path: Vec<&str> = request.path.split('/').collect();
+            match (&request.method, path.as_slice()) {
+                (&Method::GET, ["status"]) => AdminResponse::ok(self.status()),
+                (&Method::GET, ["owners"]) => self.owners().await,
+                (&Method::GET, ["ownable", id]) => match id.parse::<AccountId>() {
+                    Ok(id) => self.ownable(id).await,
+                    Err(_) => AdminResponse::error(StatusCode::BAD_REQUEST, "an account id is a UUID"),
+                },
+                _ => AdminResponse::error(StatusCode::NOT_FOUND, "no such resource; see /admin/v1/status"),
+            }
+        })
+    }
+}
+
+impl MemberAdmin {
+    fn status(&self) -> Value {
+        let member = &self.0;
+        let view = member.registry.cluster().view();
+        let queued: usize = member.registry.open_shards().iter().map(|shard| shard.state().len()).sum();
+        json!({
+            "member": view.member.as_str(),
+            "cluster": member.cluster_name.as_str(),
+            "incarnation": view.incarnation,
+            "term": view.term,
+            "controller": view.controller.as_ref().map(|name| name.as_str()),
+            "registered": view.registered,
+            "members": view.members.iter().map(|one| json!({
+                "name": one.name.as_str(),
+                "alive": true,
+                "incarnation": one.incarnation,
+                "handoff": one.handoff,
+            })).collect::<Vec<_>>(),
+            "owned": member.registry.accounts_open(),
+            "shards": member.registry.open_shards().len(),
+            "sessions": member.sessions(),
+            "queue": queued,
+        })
+    }
+
+    async fn owners(&self) -> AdminResponse {
+        match self.0.registry.cluster().owners().await {
+            Ok(owners) => AdminResponse::ok(
+                owners
+                    .iter()
+                    .map(|(id, member, epoch)| json!({ "ownable": id.to_string(), "owner": member.as_str(), "epoch": epoch.to_string() }))
+                    .collect(),
+            ),
+            Err(error) => AdminResponse::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        }
+    }
+
+    /// Who owns an account, as the controller knows it, and how busy it is if that is here.
+    async fn ownable(&self, id: AccountId) -> AdminResponse {
+        let owners = match self.0.registry.cluster().owners().await {
+            Ok(owners) => owners,
+            Err(error) => return AdminResponse::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        };
+        let view = self.0.registry.cluster().view();
+        let owner = owners.iter().find(|(what, ..)| *what == OwnableId::Account(id));
+        let here = self.0.registry.open_account(id);
+        AdminResponse::ok(json!({
+            "account": id.to_string(),
+            "controller": view.controller.as_ref().map(|name| name.as_str()),
+            "owner": owner.map(|(_, member, _)| member.as_str()),
+            "epoch": owner.map(|(.., epoch)| epoch.to_string()),
+            "sessions": here.as_ref().map(crate::drive::owned::Owned::passes),
+            "messages": here.as_ref().map(|owned| owned.state().usage().messages),
+        }))
+    }
+}
