@@ -20,7 +20,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod directory;
-pub mod dn;
 pub mod error;
 pub mod id;
 mod memory;

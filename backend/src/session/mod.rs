@@ -30,6 +30,8 @@
 //! 6. At [`Session::deadline`] it gives [`Input::Deadline`]; after [`Output::Close`] it flushes,
 //!    closes and drops the session.
 
+pub mod imap;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -108,7 +110,7 @@ pub enum Output {
 
 /// Why something the session asked for did not happen, or why the session must end.
 ///
-/// Each protocol has one table that turns these into replies.
+/// Each protocol has one table that turns these into replies; for IMAP see [`imap::fault_code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// Storage or controller do not answer in time; the same connection may try again.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::text::print;
-use crate::mailbox::{ModSeq, UidSet, UidValidity};
+use crate::mailbox::{MailboxId, ModSeq, UidSet, UidValidity};
 
 /// How something went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum Code {
     Modified(String),
     /// `HIGHESTMODSEQ n` (RFC 7162 §3.1.2.1).
     HighestModSeq(ModSeq),
+    /// `MAILBOXID (id)` (RFC 8474 §4).
+    MailboxId(MailboxId),
 }
 
 impl fmt::Display for Code {
@@ -41,6 +43,7 @@ impl fmt::Display for Code {
             Code::CopyUid(validity, from, to) => write!(f, "COPYUID {validity} {from} {to}"),
             Code::Modified(set) => write!(f, "MODIFIED {set}"),
             Code::HighestModSeq(modseq) => write!(f, "HIGHESTMODSEQ {modseq}"),
+            Code::MailboxId(id) => write!(f, "MAILBOXID ({id})"),
         }
     }
 }
