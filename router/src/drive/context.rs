@@ -30,6 +30,8 @@ pub struct RouterContext {
     pub proxy_from: Vec<IpNet>,
     /// Cancelled when no new client is to be taken and idle ones are to leave.
     pub shutdown: CancellationToken,
+    /// Cancelled when forwarded connections are to end, too.
+    pub drained: CancellationToken,
     /// The tasks of connections, waited for when the router drains.
     pub tasks: TaskTracker,
 }

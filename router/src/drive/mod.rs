@@ -6,16 +6,28 @@
 //! **Architecture invariant:** the only layer with sockets, files, clocks and tasks. Every wait has a deadline; every task
 //! ends when its connection does or when the process drains.
 
+mod client;
 pub mod context;
 pub mod dial;
+pub mod header;
 pub mod listener;
+pub mod login;
 pub mod mail;
+pub mod prelogin;
+pub mod reach;
+pub mod router;
 pub mod routes;
+pub mod splice;
 pub mod stream;
+#[cfg(test)]
+mod test_tls;
 pub mod tls;
 
 pub use context::{Client, RouterContext};
 pub use dial::dial;
+pub use prelogin::PreLogin;
+pub use router::{RunError, run};
 pub use routes::Routes;
+pub use splice::{SpliceReport, splice};
 pub use stream::Stream;
 pub use tls::ServerTls;

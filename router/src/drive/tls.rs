@@ -119,3 +119,31 @@ fn load_key(settings: &TlsSettings, provider: &CryptoProvider) -> Result<Arc<Cer
 fn read(path: &PathBuf) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|source| TlsError::Read { path: path.clone(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drive::test_tls::TestTls;
+
+    #[test]
+    fn a_reload_takes_the_new_certificate_or_keeps_the_old() {
+        let files = TestTls::new();
+        let tls = ServerTls::load(&files.settings()).unwrap();
+        let current = || tls.certificates.current.load_full().cert.clone();
+        let first = current();
+        files.renew();
+        tls.reload().unwrap();
+        let second = current();
+        assert_ne!(first, second);
+        fs::write(files.path("certificate.pem"), "nonsense").unwrap();
+        assert!(tls.reload().is_err());
+        assert_eq!(current(), second);
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_refused() {
+        let (files, other) = (TestTls::new(), TestTls::new());
+        let settings = TlsSettings { key: other.settings().key, ..files.settings() };
+        assert!(ServerTls::load(&settings).is_err());
+    }
+}

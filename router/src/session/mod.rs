@@ -15,7 +15,7 @@ pub mod sasl;
 pub mod smtp;
 mod throttle;
 
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
 use laniakea_directory::{LoginName, Secret};
 
@@ -115,6 +115,18 @@ pub enum Protection {
     Required,
     /// Inside TLS, ours or a balancer's.
     Active(TlsFacts),
+}
+
+impl Protection {
+    /// Decides what a client must do: a password crosses no network in the clear (RFC 8314 §3).
+    #[must_use]
+    pub fn for_client(client: IpAddr, tls: Option<TlsFacts>) -> Self {
+        match tls {
+            Some(facts) => Self::Active(facts),
+            None if client.is_loopback() => Self::Offered,
+            None => Self::Required,
+        }
+    }
 }
 
 /// Who is at the other end.

@@ -136,6 +136,19 @@ impl Addresses {
     }
 }
 
+/// Returns how many bytes at least still belong to the header that begins with `buffer`: reading no more than that never
+/// reads beyond it.
+#[must_use]
+pub fn bytes_wanted(buffer: &[u8]) -> usize {
+    match buffer {
+        // As many as both versions have at least: `PROXY UNKNOWN` and CRLF.
+        [] => 15,
+        [b'P', ..] => 1,
+        [.., high, low] if buffer.len() == START_BYTES => usize::from(u16::from_be_bytes([*high, *low])).max(1),
+        _ => START_BYTES.saturating_sub(buffer.len()).max(1),
+    }
+}
+
 /// Reads a run of TLVs, as in a header or inside the SSL TLV.
 ///
 /// # Errors

@@ -32,6 +32,22 @@ fn every_beginning_of_a_header_asks_for_more() {
 }
 
 #[test]
+fn reading_what_is_wanted_never_reads_beyond_the_header() {
+    let tlvs = vec![Tlv { kind: 0x01, value: b"imap".to_vec() }];
+    let v2 = ProxyHeader { addresses: addresses("192.0.2.1:1", "192.0.2.2:2"), tlvs }.encode();
+    let local = ProxyHeader::default().encode();
+    let unknown = b"PROXY UNKNOWN\r\n".to_vec();
+    for whole in [b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 143\r\n".to_vec(), v2, local, unknown] {
+        let mut length = 0;
+        while ProxyHeader::decode(&whole[..length]).unwrap().is_none() {
+            length += bytes_wanted(&whole[..length]);
+            assert!(length <= whole.len());
+        }
+        assert_eq!(length, whole.len());
+    }
+}
+
+#[test]
 fn bad_lines_of_version_1_are_refused() {
     for line in [
         "PROXY TCP4 2001:db8::1 192.0.2.2 1 2\r\n",

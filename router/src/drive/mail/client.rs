@@ -223,7 +223,11 @@ impl MailClient {
             return Err(ClientError::Refused(reply));
         }
         let offers = |keyword: &str| {
-            reply.lines.iter().skip(1).any(|line| line.split(' ').next().is_some_and(|word| word.eq_ignore_ascii_case(keyword)))
+            reply
+                .lines
+                .iter()
+                .skip(1)
+                .any(|line| line.split(' ').next().is_some_and(|word| word.eq_ignore_ascii_case(keyword)))
         };
         let ours = offers("XDELIVERYID");
         self.extensions = Extensions {

@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use laniakea_directory::{AccountRecord, Address, Directory, resolve::{Deferral, Resolution}};
+use laniakea_directory::{
+    AccountRecord, Address, Directory,
+    resolve::{Deferral, Resolution},
+};
 
 use crate::wire::smtp::{Mailbox, Reply};
 

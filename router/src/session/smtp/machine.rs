@@ -202,7 +202,9 @@ impl SmtpSession {
             }
             (Command::Noop, _) => self.idle_command(now, &Reply::new(250, (2, 0, 0), "OK")),
             // RFC 5321 §3.5.3: 252 where addresses are not told.
-            (Command::Verify, _) => self.idle_command(now, &Reply::new(252, (2, 5, 0), "send some mail, I'll try my best")),
+            (Command::Verify, _) => {
+                self.idle_command(now, &Reply::new(252, (2, 5, 0), "send some mail, I'll try my best"))
+            }
             (Command::Help, _) => self.idle_command(now, &Reply::new(214, (2, 0, 0), "see RFC 5321")),
             (Command::Quit, _) => {
                 let goodbye = replies::goodbye(&self.settings.host);
@@ -297,7 +299,9 @@ impl SmtpSession {
         if !matches!(self.state, State::Resolving(..)) {
             return self.close();
         }
-        let State::Resolving(mut transaction, mut recipient) = mem::replace(&mut self.state, State::Idle) else { return };
+        let State::Resolving(mut transaction, mut recipient) = mem::replace(&mut self.state, State::Idle) else {
+            return;
+        };
         let reply = match verdict {
             Ok(address) => {
                 recipient.address = address;

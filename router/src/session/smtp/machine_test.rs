@@ -70,7 +70,9 @@ impl Player {
             "ready" => self.handle(Input::Ready(Ok(()))),
             "unready" => self.handle(Input::Ready(Err(reply(rest)))),
             "done" => self.handle(Input::Done(rest.split(" ; ").map(reply).collect())),
-            "tls" => self.handle(Input::TlsDone(TlsFacts { version: "TLSv1.3".into(), cipher: String::new(), sni: None })),
+            "tls" => {
+                self.handle(Input::TlsDone(TlsFacts { version: "TLSv1.3".into(), cipher: String::new(), sni: None }))
+            }
             "eof" => self.handle(Input::Eof),
             "shutdown" => self.handle(Input::Shutdown),
             "wait" => {
@@ -155,7 +157,8 @@ fn settings(dialect: Dialect, words: &str) -> Settings {
 }
 
 fn play(dialect: Dialect, script: &str) -> (Vec<String>, Vec<String>) {
-    let lines: Vec<&str> = script.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let lines: Vec<&str> =
+        script.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     let words = lines.first().and_then(|line| line.strip_prefix("@ ")).unwrap_or_default();
     let mut player = Player::new(settings(dialect, words));
     let first = lines.iter().position(|line| !line.starts_with('@')).unwrap_or(0);
@@ -236,10 +239,13 @@ fn no_separator_smuggles_a_second_message() {
                 let mut player = Player::new(settings(dialect, ""));
                 player.drain();
                 let hello = if dialect == Dialect::Smtp { "EHLO x" } else { "LHLO x" };
-                player.handle(Input::Bytes(format!("{hello}\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n").as_bytes()));
+                player.handle(Input::Bytes(
+                    format!("{hello}\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n").as_bytes(),
+                ));
                 player.driver_answers("accept");
                 player.driver_answers("ready");
-                let smuggled = format!("hi{before}.{after}MAIL FROM:<x@y>\r\nRCPT TO:<c@d>\r\nDATA\r\nbad\r\n.\r\nQUIT\r\n");
+                let smuggled =
+                    format!("hi{before}.{after}MAIL FROM:<x@y>\r\nRCPT TO:<c@d>\r\nDATA\r\nbad\r\n.\r\nQUIT\r\n");
                 player.handle(Input::Bytes(smuggled.as_bytes()));
                 let begun = player.transcript.iter().filter(|line| line.starts_with("? begin")).count();
                 assert_eq!(begun, 1, "{before:?} {after:?}");

@@ -12,9 +12,9 @@
 
 mod budget;
 mod machine;
-mod replies;
 #[cfg(test)]
 mod machine_test;
+mod replies;
 
 use std::borrow::Cow;
 

@@ -298,7 +298,8 @@ mod tests {
     }
 
     fn lines() -> impl Strategy<Value = Vec<u8>> {
-        proptest::collection::vec("[.a\u{e9} ]{0,5}", 0..8).prop_map(|lines| lines.iter().map(|l| format!("{l}\r\n")).collect::<String>().into_bytes())
+        proptest::collection::vec("[.a\u{e9} ]{0,5}", 0..8)
+            .prop_map(|lines| lines.iter().map(|l| format!("{l}\r\n")).collect::<String>().into_bytes())
     }
 
     proptest! {

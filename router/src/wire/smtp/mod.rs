@@ -12,6 +12,8 @@ mod reply;
 
 pub use command::{Command, CommandFault, Mail, Rcpt, parse_command};
 pub use content::{ContentFault, ContentReader, DotStuffer, Progress};
-pub use parameter::{Body, MailParameters, Notify, OriginalRecipient, RcptParameters, Return, decode_xtext, encode_xtext};
+pub use parameter::{
+    Body, MailParameters, Notify, OriginalRecipient, RcptParameters, Return, decode_xtext, encode_xtext,
+};
 pub use path::{ForwardPath, Mailbox, PathFault};
 pub use reply::{Enhanced, REPLY_BYTES_MAX, Reply, ReplyFault, parse_reply};

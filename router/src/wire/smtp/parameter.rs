@@ -239,7 +239,8 @@ pub fn decode_xtext(text: &str) -> Result<String, CommandFault> {
             bytes.push(byte);
             continue;
         }
-        let digits = rest.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit)).ok_or(CommandFault::Value)?;
+        let digits =
+            rest.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit)).ok_or(CommandFault::Value)?;
         let digits = std::str::from_utf8(digits).map_err(|_| CommandFault::Value)?;
         bytes.push(u8::from_str_radix(digits, 16).map_err(|_| CommandFault::Value)?);
         rest = rest.get(2..).unwrap_or_default();
@@ -279,7 +280,17 @@ mod tests {
     #[test]
     fn unknown_parameters_and_bad_values_are_told_apart() {
         assert_eq!(MailParameters::parse(" HOLDFOR=5"), Err(CommandFault::Parameter));
-        for text in ["SIZE", "SIZE=", "SIZE=x", "SIZE=-1", "BODY=BINARYMIME", "SMTPUTF8=1", "SIZE=1 SIZE=1", "ENVID=+4", "ENVID=+0A"] {
+        for text in [
+            "SIZE",
+            "SIZE=",
+            "SIZE=x",
+            "SIZE=-1",
+            "BODY=BINARYMIME",
+            "SMTPUTF8=1",
+            "SIZE=1 SIZE=1",
+            "ENVID=+4",
+            "ENVID=+0A",
+        ] {
             assert_eq!(MailParameters::parse(text), Err(CommandFault::Value), "{text}");
         }
         assert_eq!(RcptParameters::parse("NOTIFY=NEVER,FAILURE"), Err(CommandFault::Value));

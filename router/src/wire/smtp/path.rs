@@ -199,7 +199,14 @@ mod tests {
 
     #[test]
     fn addresses_keep_their_text() {
-        for text in ["a@b", "a.b+c@x.example", "\"a b\\\"c>\"@x.example", "a@[127.0.0.1]", "a@[IPv6:::1]", "müller@bücher.example"] {
+        for text in [
+            "a@b",
+            "a.b+c@x.example",
+            "\"a b\\\"c>\"@x.example",
+            "a@[127.0.0.1]",
+            "a@[IPv6:::1]",
+            "müller@bücher.example",
+        ] {
             let mailbox = Mailbox::parse(text).unwrap();
             assert_eq!(mailbox.to_string(), text);
             assert_eq!(format!("{}@{}", mailbox.local(), mailbox.domain()), text);
@@ -208,7 +215,22 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", "@", "a@", "@b", "a", "a b@c", "a@b c", "a@-b", "a@b..c", "\"a@b", "a@[1.2.3]", "a@b>", "a\r@b", "a\0@b"] {
+        for text in [
+            "",
+            "@",
+            "a@",
+            "@b",
+            "a",
+            "a b@c",
+            "a@b c",
+            "a@-b",
+            "a@b..c",
+            "\"a@b",
+            "a@[1.2.3]",
+            "a@b>",
+            "a\r@b",
+            "a\0@b",
+        ] {
             assert!(Mailbox::parse(text).is_err(), "{text:?}");
         }
     }

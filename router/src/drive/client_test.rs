@@ -1,0 +1,390 @@
+//! Whole connections over loopback: clients, a router, and members that are as simple as can be.
+
+use std::{collections::BTreeMap, io, sync::Mutex, time::Duration};
+
+use laniakea_config::Limits;
+use laniakea_directory::{AccountId, AccountRecord, ClusterName, ClusterRecord, Directory, LoginName, Secret, Status};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpListener,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::*;
+use crate::{
+    drive::{
+        Routes, ServerTls,
+        header::receive_preamble,
+        listener::{Gate, accept_loop},
+        test_tls::TestTls,
+    },
+    handoff::{Moved, Preamble, Ticket, TicketKey},
+    session::Fault,
+};
+
+const KEY: [u8; 32] = [5; 32];
+
+/// A member that knows one password, and who owns which account.
+#[derive(Clone)]
+struct FakeMember {
+    address: SocketAddr,
+    /// Who owns what is asked for; `None` is this member.
+    owner: Arc<Mutex<Option<SocketAddr>>>,
+    seen: Arc<Mutex<Vec<Preamble>>>,
+}
+
+impl FakeMember {
+    async fn start() -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    fn on(listener: TcpListener) -> Self {
+        let member = Self { address: listener.local_addr().unwrap(), owner: Arc::default(), seen: Arc::default() };
+        let serving = member.clone();
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                tokio::spawn(serving.clone().serve(tcp));
+            }
+        });
+        member
+    }
+
+    async fn serve(self, mut tcp: TcpStream) {
+        let preamble = receive_preamble(&mut tcp).await.unwrap();
+        self.seen.lock().unwrap().push(preamble.clone());
+        let stream = Stream::plain(tcp);
+        match preamble.protocol {
+            Protocol::Pop3 => self.log_in::<Pop3Login>(stream, &preamble).await,
+            _ => self.log_in::<ImapLogin>(stream, &preamble).await,
+        }
+    }
+
+    async fn log_in<S: Front>(self, mut stream: Stream, preamble: &Preamble) {
+        let key = TicketKey::new(&KEY);
+        if let Some(ticket) = &preamble.ticket {
+            let ticket = key.open(ticket, 0).unwrap();
+            let greeting = match S::PROTOCOL {
+                Protocol::Pop3 => format!("+OK {}\r\n", ticket.login),
+                _ => format!("* PREAUTH [CAPABILITY IMAP4rev1] {}\r\n", ticket.login),
+            };
+            stream.write_all(greeting.as_bytes()).await.unwrap();
+            return echo(stream, Vec::new()).await;
+        }
+        let settings = Settings::new("member", Protection::Plain, Peer::Router);
+        let mut prelogin = PreLogin::new(stream, S::begin(Instant::now(), settings), None);
+        loop {
+            match prelogin.run().await {
+                Event::Login(waiting, request) => prelogin = waiting.answer(self.verdict(&request, &key)),
+                Event::LoggedIn(stream, forward) => return echo(stream, forward.unread).await,
+                Event::Over => return,
+            }
+        }
+    }
+
+    fn verdict(&self, request: &LoginRequest, key: &TicketKey) -> LoginOutcome {
+        if request.secret.expose() != b"wonder" || request.login.as_str() != "eve" {
+            return LoginOutcome::Refused(Fault::BadCredentials);
+        }
+        match *self.owner.lock().unwrap() {
+            None => LoginOutcome::Accepted { capabilities: Some("IMAP4rev1".into()), text: "eve".into() },
+            Some(owner) => {
+                let login = request.login.to_string();
+                let ticket = Ticket { account: account().id, login, expires_unix_ms: 1, state: vec![] };
+                LoginOutcome::Moved(Moved { owner, ticket: key.seal(&ticket).unwrap() })
+            }
+        }
+    }
+}
+
+async fn echo(stream: Stream, unread: Vec<u8>) {
+    let (mut read, mut write) = tokio::io::split(stream);
+    write.write_all(&unread).await.unwrap();
+    let _ = tokio::io::copy(&mut read, &mut write).await;
+}
+
+fn account() -> AccountRecord {
+    AccountRecord {
+        id: "6f3c1c7e-6b0b-4f0e-9b56-3f6a2a5d9a10".parse::<AccountId>().unwrap(),
+        dn: "uid=eve".into(),
+        login: "eve".into(),
+        addresses: vec![],
+        mail_host: "cluster-1".into(),
+        forward: None,
+        status: Status::Active,
+        quota: None,
+    }
+}
+
+struct Rig {
+    context: Arc<RouterContext>,
+    addresses: BTreeMap<Service, SocketAddr>,
+    _files: TestTls,
+}
+
+impl Rig {
+    async fn new(members: &[SocketAddr], proxy_from: &[&str]) -> Self {
+        let cluster = ClusterRecord {
+            name: ClusterName::new("cluster-1"),
+            members: members.iter().map(SocketAddr::to_string).collect(),
+        };
+        let foreign = AccountRecord {
+            id: "6f3c1c7e-6b0b-4f0e-9b56-3f6a2a5d9a11".parse().unwrap(),
+            dn: "uid=ann".into(),
+            login: "ann".into(),
+            mail_host: "dovecot.example.net".into(),
+            ..account()
+        };
+        let secret = || Secret::new(b"unused by routers".to_vec());
+        let directory = Directory::in_memory(vec![(account(), secret()), (foreign, secret())], vec![cluster]);
+        let files = TestTls::new();
+        let limits = Limits {
+            message_bytes_max: 1 << 20,
+            recipients_max: 10,
+            connections_per_address_max: 40,
+            connections_max: 100,
+            login: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            memory_bytes_max: 1 << 24,
+        };
+        let context = Arc::new(RouterContext {
+            name: "router-1".into(),
+            domain: "mail.example.org".into(),
+            routes: Routes::new(directory.clone()),
+            directory,
+            tls: ServerTls::load(&files.settings()).unwrap(),
+            limits,
+            gate: Gate::new(limits.connections_max, 2, limits.connections_per_address_max),
+            proxy_from: proxy_from.iter().map(|network| network.parse().unwrap()).collect(),
+            shutdown: CancellationToken::new(),
+            drained: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        let mut rig = Self { context, addresses: BTreeMap::new(), _files: files };
+        for service in [Service::Imap, Service::Pop3, Service::Imaps] {
+            rig.listen(service).await;
+        }
+        rig
+    }
+
+    async fn listen(&mut self, service: Service) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.addresses.insert(service, listener.local_addr().unwrap());
+        let context = self.context.clone();
+        let serve = move |tcp, peer, admission| {
+            tokio::spawn(serve_client(tcp, peer, service, context.clone(), admission));
+        };
+        let (gate, shutdown) = (self.context.gate.clone(), self.context.shutdown.clone());
+        tokio::spawn(accept_loop(listener, gate, shutdown, serve));
+    }
+
+    async fn connect(&self, service: Service) -> Caller {
+        Caller(BufReader::new(TcpStream::connect(self.addresses[&service]).await.unwrap()))
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.context.shutdown.cancel();
+    }
+}
+
+struct Caller(BufReader<TcpStream>);
+
+impl Caller {
+    async fn says(&mut self, text: &str) -> io::Result<()> {
+        self.0.get_mut().write_all(text.as_bytes()).await
+    }
+
+    async fn hears(&mut self, expected: &str) {
+        let mut line = String::new();
+        self.0.read_line(&mut line).await.unwrap();
+        assert_eq!(line, format!("{expected}\r\n"));
+    }
+
+    async fn hears_greeting(&mut self) {
+        let mut line = String::new();
+        self.0.read_line(&mut line).await.unwrap();
+        assert!(line.contains(" mail.example.org ready"), "{line}");
+    }
+
+    async fn hears_the_end(&mut self) {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(String::from_utf8(rest).unwrap(), "");
+    }
+}
+
+#[tokio::test]
+async fn imap_reaches_the_member_and_everything_after_login_is_its_own() {
+    let member = FakeMember::start().await;
+    let rig = Rig::new(&[member.address], &[]).await;
+    let mut client = rig.connect(Service::Imap).await;
+    client.hears_greeting().await;
+    client.says("a1 LOGIN eve {6+}\r\nwonder\r\na2 SELECT INBOX\r\n").await.unwrap();
+    client.hears("a1 OK [CAPABILITY IMAP4rev1] eve").await;
+    client.hears("a2 SELECT INBOX").await;
+    client.says("a3 NOOP\r\n").await.unwrap();
+    client.hears("a3 NOOP").await;
+    let seen = member.seen.lock().unwrap()[0].clone();
+    assert_eq!(seen.client, client.0.get_ref().local_addr().unwrap());
+    assert_eq!((seen.protocol, seen.hops, seen.tls), (Protocol::Imap, 0, None));
+}
+
+#[tokio::test]
+async fn pop3_reaches_the_member() {
+    let member = FakeMember::start().await;
+    let rig = Rig::new(&[member.address], &[]).await;
+    let mut client = rig.connect(Service::Pop3).await;
+    client.hears_greeting().await;
+    client.says("USER eve\r\nPASS wonder\r\nSTAT\r\n").await.unwrap();
+    client.hears("+OK now the password").await;
+    client.hears("+OK eve").await;
+    client.hears("STAT").await;
+}
+
+#[tokio::test]
+async fn moved_is_followed_with_its_ticket_and_remembered() {
+    let (member, owner) = (FakeMember::start().await, FakeMember::start().await);
+    *member.owner.lock().unwrap() = Some(owner.address);
+    let rig = Rig::new(&[member.address], &[]).await;
+    for service in [Service::Imap, Service::Pop3] {
+        let mut client = rig.connect(service).await;
+        client.hears_greeting().await;
+        match service {
+            Service::Imap => {
+                client.says("a1 AUTHENTICATE PLAIN AGV2ZQB3b25kZXI=\r\n").await.unwrap();
+                client.hears("a1 OK [CAPABILITY IMAP4rev1] eve").await;
+            }
+            _ => {
+                client.says("AUTH PLAIN AGV2ZQB3b25kZXI=\r\n").await.unwrap();
+                client.hears("+OK eve").await;
+            }
+        }
+    }
+    assert_eq!(member.seen.lock().unwrap().len(), 1);
+    let seen = owner.seen.lock().unwrap().clone();
+    assert_eq!(seen.iter().map(|preamble| preamble.hops).collect::<Vec<_>>(), [1, 0]);
+    assert_eq!(seen[0].session, member.seen.lock().unwrap()[0].session);
+}
+
+#[tokio::test]
+async fn unknown_accounts_and_wrong_passwords_look_alike_to_the_byte() {
+    let member = FakeMember::start().await;
+    let rig = Rig::new(&[member.address], &[]).await;
+    let mut client = rig.connect(Service::Imap).await;
+    client.hears_greeting().await;
+    client.says("a1 LOGIN eve wrong\r\n").await.unwrap();
+    client.hears("a1 NO [AUTHENTICATIONFAILED] authentication failed").await;
+    client.says("a1 LOGIN nobody wonder\r\n").await.unwrap();
+    client.hears("a1 NO [AUTHENTICATIONFAILED] authentication failed").await;
+    // Both were asked of a member.
+    assert_eq!(member.seen.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_login_waits_for_a_member_that_comes_back() {
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let rig = Rig::new(&[address], &[]).await;
+    let mut client = rig.connect(Service::Imap).await;
+    client.hears_greeting().await;
+    client.says("a1 LOGIN eve wonder\r\n").await.unwrap();
+    while rig.context.routes.is_up(address) {
+        tokio::task::yield_now().await;
+    }
+    let _member = FakeMember::on(super::super::listener::bind(address).unwrap());
+    client.hears("a1 OK [CAPABILITY IMAP4rev1] eve").await;
+}
+
+#[tokio::test]
+async fn a_dead_member_is_passed_over() {
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let member = FakeMember::start().await;
+    let rig = Rig::new(&[dead, member.address], &[]).await;
+    for _ in 0..3 {
+        let mut client = rig.connect(Service::Imap).await;
+        client.hears_greeting().await;
+        client.says("a1 LOGIN eve wonder\r\n").await.unwrap();
+        client.hears("a1 OK [CAPABILITY IMAP4rev1] eve").await;
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_home_is_no_wrong_password() {
+    let member = FakeMember::start().await;
+    let rig = Rig::new(&[member.address], &[]).await;
+    let mut client = rig.connect(Service::Imap).await;
+    client.hears_greeting().await;
+    client.says("a1 LOGIN ann wonder\r\n").await.unwrap();
+    client.hears("a1 NO [UNAVAILABLE] temporarily unavailable, try again").await;
+}
+
+#[tokio::test]
+async fn a_balancer_must_introduce_its_clients_and_is_believed() {
+    let member = FakeMember::start().await;
+    let rig = Rig::new(&[member.address], &["127.0.0.0/8"]).await;
+    let mut client = rig.connect(Service::Imap).await;
+    client.says("PROXY TCP4 127.0.0.9 127.0.0.8 1234 143\r\na1 LOGIN eve wonder\r\n").await.unwrap();
+    client.hears_greeting().await;
+    client.hears("a1 OK [CAPABILITY IMAP4rev1] eve").await;
+    assert_eq!(member.seen.lock().unwrap()[0].client, "127.0.0.9:1234".parse().unwrap());
+    let mut stranger = rig.connect(Service::Imap).await;
+    stranger.says("a1 LOGIN eve wonder\r\n").await.unwrap();
+    let mut line = String::new();
+    // Nothing but the end, or a reset for what was not read.
+    assert!(!matches!(stranger.0.read_line(&mut line).await, Ok(length) if length > 0));
+}
+
+#[tokio::test]
+async fn a_client_that_sends_its_own_header_is_not_believed() {
+    let member = FakeMember::start().await;
+    let rig = Rig::new(&[member.address], &[]).await;
+    let mut client = rig.connect(Service::Imap).await;
+    client.hears_greeting().await;
+    client.says("PROXY TCP4 192.0.2.9 127.0.0.8 1234 143\r\n").await.unwrap();
+    client.hears("PROXY BAD unknown command, or one that needs a login").await;
+}
+
+#[tokio::test]
+async fn garbage_where_tls_belongs_ends_quietly() {
+    let member = FakeMember::start().await;
+    let rig = Rig::new(&[member.address], &[]).await;
+    let mut client = rig.connect(Service::Imaps).await;
+    client.says("a1 LOGIN eve wonder\r\n").await.unwrap();
+    let mut rest = Vec::new();
+    let _ = client.0.read_to_end(&mut rest).await;
+    assert!(!String::from_utf8_lossy(&rest).contains("OK"));
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_places() {
+    let member = FakeMember::start().await;
+    let rig = Rig::new(&[member.address], &[]).await;
+    let mut clients = Vec::new();
+    for _ in 0..rig.context.limits.connections_per_address_max {
+        let mut client = rig.connect(Service::Imap).await;
+        client.hears_greeting().await;
+        clients.push(client);
+    }
+    rig.connect(Service::Imap).await.hears_the_end().await;
+    drop(clients.pop());
+    // The place is given back once the router has noticed.
+    loop {
+        let mut client = rig.connect(Service::Imap).await;
+        let mut line = String::new();
+        client.0.read_line(&mut line).await.unwrap();
+        if !line.is_empty() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_are_passed_on_as_parsed() {
+    let member = FakeMember::start().await;
+    let rig = Rig::new(&[member.address], &[]).await;
+    let mut client = rig.connect(Service::Imap).await;
+    client.hears_greeting().await;
+    client.says("a1 LOGIN \"*)(uid=*\" x\r\n").await.unwrap();
+    client.hears("a1 NO [AUTHENTICATIONFAILED] authentication failed").await;
+    assert!(LoginName::parse("*)(uid=*").is_ok());
+}

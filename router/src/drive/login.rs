@@ -1,0 +1,244 @@
+//! Logs a client in at a member: preamble, then the native protocol, written anew from parsed values.
+//!
+//! Used by routers, and by members that pass a client on to the owner. With a ticket in the preamble no password is sent:
+//! the owner greets the authenticated session. Everything has a deadline here except the wait for a member's verdict,
+//! which the caller limits: a member may be waiting for a takeover.
+
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout_at,
+};
+
+use super::{Stream, dial, routes::CONNECT_DEADLINE};
+use crate::{
+    handoff::{Moved, Preamble},
+    session::{Fault, LoginRequest},
+    wire::{line::LineBuffer, sasl::encode_plain},
+};
+
+/// How long a member may take to greet. A process that runs greets at once; one that is frozen never does.
+const GREETING_DEADLINE: Duration = Duration::from_secs(2);
+/// Longest line of a member: a ticket in base64 and some text.
+const LINE_BYTES_MAX: usize = 8192;
+/// Lines of a member before its verdict.
+const LINES_MAX: usize = 20;
+const READ_BYTES: usize = 4096;
+
+/// What a member said to a login.
+#[derive(Debug)]
+pub enum MemberLogin {
+    /// The account is open.
+    LoggedIn {
+        /// The connection to the member.
+        stream: Stream,
+        /// The member's last words, as the client is to get them, with their CRLF.
+        reply_line: Vec<u8>,
+        /// What the member sent behind them.
+        unread: Vec<u8>,
+    },
+    /// Another member has the account.
+    Moved(Moved),
+    /// No.
+    Refused {
+        /// Why, as far as the member says.
+        fault: Fault,
+        /// The member's words, without their CRLF.
+        reply_line: String,
+    },
+}
+
+/// Why a member gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// No connection.
+    #[error("connect to the member")]
+    Connect(#[source] io::Error),
+    /// A connection, and then silence where the greeting belongs.
+    #[error("wait for the member's greeting")]
+    Silent,
+    /// The connection broke.
+    #[error("talk to the member")]
+    Broken(#[source] io::Error),
+    /// What came is not the protocol.
+    #[error("understand the member")]
+    Protocol,
+}
+
+impl DialError {
+    /// Whether the member itself must be thought of as down, and not only this connection as broken.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Silent => true,
+            Self::Broken(_) | Self::Protocol => false,
+        }
+    }
+}
+
+/// Logs in over IMAP, under the client's own tag.
+///
+/// # Errors
+///
+/// If the member cannot be reached or does not speak IMAP.
+pub async fn imap_to_member(
+    member: SocketAddr,
+    preamble: &Preamble,
+    request: &LoginRequest,
+) -> Result<MemberLogin, DialError> {
+    let tag = &request.tag;
+    let plain = encode_plain(request.authzid.as_deref(), request.login.as_str(), &request.secret);
+    let command = format!("{tag} AUTHENTICATE PLAIN {}\r\n", *plain);
+    let mut member = Conversation::begin(member, preamble, &command).await?;
+    let greeting = member.greeting().await?;
+    if let Some(verdict) = imap_greeting(&greeting, preamble, tag)? {
+        return Ok(member.end(verdict));
+    }
+    for _ in 0..LINES_MAX {
+        let line = member.line().await?;
+        let Some(reply) = line.strip_prefix(tag.as_str()).and_then(|rest| rest.strip_prefix(' ')) else {
+            // Untagged lines are capabilities and the like: the verdict repeats what matters.
+            if line.starts_with("* ") {
+                continue;
+            }
+            return Err(DialError::Protocol);
+        };
+        return Ok(member.end(imap_reply(reply, &line)?));
+    }
+    Err(DialError::Protocol)
+}
+
+/// Logs in over POP3.
+///
+/// # Errors
+///
+/// If the member cannot be reached or does not speak POP3.
+pub async fn pop3_to_member(
+    member: SocketAddr,
+    preamble: &Preamble,
+    request: &LoginRequest,
+) -> Result<MemberLogin, DialError> {
+    let plain = encode_plain(request.authzid.as_deref(), request.login.as_str(), &request.secret);
+    let command = format!("AUTH PLAIN {}\r\n", *plain);
+    let mut member = Conversation::begin(member, preamble, &command).await?;
+    let greeting = member.greeting().await?;
+    if preamble.ticket.is_some() || !greeting.starts_with("+OK") {
+        return Ok(member.end(pop3_reply(&greeting)?));
+    }
+    let line = member.line().await?;
+    Ok(member.end(pop3_reply(&line)?))
+}
+
+/// What a line decides.
+enum Verdict {
+    LoggedIn { reply_line: String },
+    Moved(Moved),
+    Refused { fault: Fault, reply_line: String },
+}
+
+/// Reads the greeting; `None` if the verdict is still to come.
+fn imap_greeting(line: &str, preamble: &Preamble, tag: &str) -> Result<Option<Verdict>, DialError> {
+    let greeting = line.strip_prefix("* ").ok_or(DialError::Protocol)?;
+    let (word, rest) = greeting.split_once(' ').unwrap_or((greeting, ""));
+    match (word, &preamble.ticket) {
+        ("OK", None) => Ok(None),
+        ("PREAUTH", Some(_)) => Ok(Some(Verdict::LoggedIn { reply_line: format!("{tag} OK {rest}\r\n") })),
+        ("BYE", _) => {
+            let fault = Fault::of_imap_reply(&format!("NO {rest}"));
+            Ok(Some(Verdict::Refused { fault, reply_line: line.to_owned() }))
+        }
+        // PREAUTH without a ticket would be a session that nobody has proved to be theirs; OK with one, a stranger.
+        _ => Err(DialError::Protocol),
+    }
+}
+
+/// Reads what follows the tag.
+fn imap_reply(reply: &str, line: &str) -> Result<Verdict, DialError> {
+    if reply.starts_with("OK ") {
+        return Ok(Verdict::LoggedIn { reply_line: format!("{line}\r\n") });
+    }
+    if let Some(moved) = reply.strip_prefix("NO ").and_then(moved_in) {
+        return Ok(Verdict::Moved(moved));
+    }
+    if reply.starts_with("NO ") {
+        let fault = Fault::of_imap_reply(reply);
+        return Ok(Verdict::Refused { fault, reply_line: line.to_owned() });
+    }
+    Err(DialError::Protocol)
+}
+
+fn pop3_reply(line: &str) -> Result<Verdict, DialError> {
+    if line.starts_with("+OK") {
+        return Ok(Verdict::LoggedIn { reply_line: format!("{line}\r\n") });
+    }
+    let refusal = line.strip_prefix("-ERR").ok_or(DialError::Protocol)?;
+    match moved_in(refusal.trim_start()) {
+        Some(moved) => Ok(Verdict::Moved(moved)),
+        None => Ok(Verdict::Refused { fault: Fault::of_pop3_reply(line), reply_line: line.to_owned() }),
+    }
+}
+
+/// Reads `[MOVED owner ticket] …`.
+fn moved_in(text: &str) -> Option<Moved> {
+    text.strip_prefix('[')?.split_once(']')?.0.parse().ok()
+}
+
+/// One connection to a member until its verdict.
+struct Conversation {
+    stream: Stream,
+    lines: LineBuffer,
+}
+
+impl Conversation {
+    /// Connects and sends preamble and command together, without waiting for the greeting. With a ticket there is no
+    /// command to send.
+    async fn begin(member: SocketAddr, preamble: &Preamble, command: &str) -> Result<Self, DialError> {
+        let tcp = dial(member, CONNECT_DEADLINE).await.map_err(DialError::Connect)?;
+        let mut stream = Stream::plain(tcp);
+        let mut bytes = zeroize::Zeroizing::new(preamble.encode());
+        if preamble.ticket.is_none() {
+            bytes.extend_from_slice(command.as_bytes());
+        }
+        // Fits into any socket's buffer, so it needs no deadline.
+        stream.write_all(&bytes).await.map_err(DialError::Broken)?;
+        Ok(Self { stream, lines: LineBuffer::new(LINE_BYTES_MAX) })
+    }
+
+    async fn greeting(&mut self) -> Result<String, DialError> {
+        let until = Instant::now() + GREETING_DEADLINE;
+        timeout_at(until.into(), self.line()).await.map_err(|_| DialError::Silent)?
+    }
+
+    async fn line(&mut self) -> Result<String, DialError> {
+        loop {
+            match self.lines.next_line() {
+                Ok(Some(line)) => return String::from_utf8(line).map_err(|_| DialError::Protocol),
+                Ok(None) => {}
+                Err(_) => return Err(DialError::Protocol),
+            }
+            let mut buffer = [0; READ_BYTES];
+            let length = self.stream.read(&mut buffer).await.map_err(DialError::Broken)?;
+            if length == 0 {
+                return Err(DialError::Broken(io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.lines.push(buffer.get(..length).unwrap_or_default());
+        }
+    }
+
+    fn end(self, verdict: Verdict) -> MemberLogin {
+        match verdict {
+            Verdict::LoggedIn { reply_line } => MemberLogin::LoggedIn {
+                stream: self.stream,
+                reply_line: reply_line.into_bytes(),
+                unread: self.lines.into_unread(),
+            },
+            Verdict::Moved(moved) => MemberLogin::Moved(moved),
+            Verdict::Refused { fault, reply_line } => MemberLogin::Refused { fault, reply_line },
+        }
+    }
+}

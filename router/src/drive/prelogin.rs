@@ -1,0 +1,173 @@
+//! Runs a session before login over a connection: for routers and members alike.
+//!
+//! ```text
+//! let mut prelogin = PreLogin::new(stream, ImapLogin::new(now, settings), Some(tls));
+//! loop {
+//!     match prelogin.run().await {
+//!         Event::Login(waiting, request) => prelogin = waiting.answer(outcome_of(request).await),
+//!         Event::LoggedIn(stream, forward) => return Some((stream, forward)),
+//!         Event::Over => return None,
+//!     }
+//! }
+//! ```
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{timeout, timeout_at},
+};
+
+use super::{ServerTls, Stream};
+use crate::{
+    handoff::TlsFacts,
+    session::{Forward, Input, LoginOutcome, LoginRequest, Output, Session},
+};
+
+/// How much is read at once before login.
+const READ_BYTES: usize = 4096;
+/// How long a client may take to accept a reply.
+const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a TLS handshake may take.
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a client has to read our last words.
+const LINGER: Duration = Duration::from_secs(1);
+/// How much of what a client still sends is thrown away meanwhile.
+const LINGER_BYTES_MAX: usize = 64 * 1024;
+
+/// A connection whose account is not known yet.
+pub struct PreLogin<S> {
+    stream: Stream,
+    session: S,
+    /// For STARTTLS; `None` where it is not on offer.
+    tls: Option<ServerTls>,
+}
+
+/// What a connection came to.
+pub enum Event<S> {
+    /// The client wants to log in: try it and call [`PreLogin::answer`].
+    Login(PreLogin<S>, LoginRequest),
+    /// A login was accepted and the client told so.
+    LoggedIn(Stream, Forward),
+    /// The connection is over.
+    Over,
+}
+
+impl<S: Session> PreLogin<S> {
+    /// Begins; the greeting is sent by [`Self::run`].
+    #[must_use]
+    pub fn new(stream: Stream, session: S, tls: Option<ServerTls>) -> Self {
+        Self { stream, session, tls }
+    }
+
+    /// Returns how the client's side is encrypted, if we did it.
+    #[must_use]
+    pub fn tls_facts(&self) -> Option<TlsFacts> {
+        self.stream.tls_facts()
+    }
+
+    /// Tells the session what became of the login; then [`Self::run`] goes on.
+    #[must_use]
+    pub fn answer(mut self, outcome: LoginOutcome) -> Self {
+        self.session.handle(Instant::now(), Input::Login(outcome));
+        self
+    }
+
+    /// Runs until something comes of the connection.
+    pub async fn run(mut self) -> Event<S> {
+        loop {
+            while let Some(output) = self.session.poll() {
+                match output {
+                    Output::Write(bytes) => {
+                        if write(&mut self.stream, &bytes).await.is_err() {
+                            return Event::Over;
+                        }
+                    }
+                    Output::StartTls(_proof) => match self.start_tls().await {
+                        Some(encrypted) => self = encrypted,
+                        None => return Event::Over,
+                    },
+                    Output::Login(request) => return Event::Login(self, request),
+                    Output::Close => {
+                        close(self.stream).await;
+                        return Event::Over;
+                    }
+                }
+            }
+            if self.session.is_logged_in() {
+                let Self { stream, session, .. } = self;
+                return session.into_forward().map_or(Event::Over, |forward| Event::LoggedIn(stream, forward));
+            }
+            self.read().await;
+        }
+    }
+
+    /// Waits for bytes or for the session's deadline.
+    async fn read(&mut self) {
+        let mut buffer = [0; READ_BYTES];
+        let reading = self.stream.read(&mut buffer);
+        let result = match self.session.deadline() {
+            Some(deadline) => timeout_at(deadline.into(), reading).await,
+            None => Ok(reading.await),
+        };
+        let now = Instant::now();
+        match result {
+            Err(_elapsed) => self.session.handle(now, Input::Tick),
+            Ok(Ok(0) | Err(_)) => self.session.handle(now, Input::Eof),
+            Ok(Ok(length)) => self.session.handle(now, Input::Bytes(buffer.get(..length).unwrap_or_default())),
+        }
+    }
+
+    async fn start_tls(self) -> Option<Self> {
+        let Self { stream, mut session, tls } = self;
+        let stream = accept_tls(tls.as_ref()?, stream).await?;
+        session.handle(Instant::now(), Input::TlsDone(stream.tls_facts()?));
+        Some(Self { stream, session, tls })
+    }
+}
+
+/// Does a TLS handshake within its deadline.
+pub async fn accept_tls(tls: &ServerTls, stream: Stream) -> Option<Stream> {
+    match timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            None
+        }
+        Err(_elapsed) => None,
+    }
+}
+
+/// Closes a connection so that the client gets to read our last words.
+///
+/// A socket closed while unread bytes wait in it resets the connection, and the client may lose what we said.
+pub async fn close(mut stream: Stream) {
+    let lingering = async {
+        stream.shutdown().await?;
+        let mut buffer = [0; 1024];
+        let mut left = LINGER_BYTES_MAX;
+        while left > 0 {
+            match stream.read(&mut buffer).await? {
+                0 => break,
+                length => left = left.saturating_sub(length),
+            }
+        }
+        Ok::<_, io::Error>(())
+    };
+    let _ = timeout(LINGER, lingering).await;
+}
+
+async fn write(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
+    let writing = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    timeout(WRITE_DEADLINE, writing).await?
+}
+
+#[cfg(test)]
+#[path = "prelogin_test.rs"]
+mod tests;

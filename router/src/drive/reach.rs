@@ -1,0 +1,158 @@
+//! From a login request to an open account at a member: look up, plan, dial, follow, try again.
+
+use std::time::Instant;
+
+use laniakea_directory::AccountId;
+use tokio::time::{sleep_until, timeout_at};
+
+use super::{
+    RouterContext, Stream,
+    login::{DialError, MemberLogin, imap_to_member, pop3_to_member},
+    routes::{Home, RouteError},
+};
+use crate::{
+    handoff::{Preamble, Protocol},
+    route::{Attempts, Member, Next, RouteKey, Target},
+    session::{Fault, LoginRequest},
+};
+
+/// An account that is open at a member.
+pub struct Reached {
+    /// The connection to the member.
+    pub stream: Stream,
+    /// The member's reply for the client.
+    pub reply_line: Vec<u8>,
+    /// What the member sent behind it.
+    pub unread: Vec<u8>,
+}
+
+/// Finds the account's home and logs in there.
+///
+/// A name without an account goes the same way, to some member that checks the password against nobody's: so nobody can
+/// tell by text or by time whether an account exists.
+///
+/// # Errors
+///
+/// With what the client is to be told.
+pub async fn reach(context: &RouterContext, preamble: &Preamble, request: &LoginRequest) -> Result<Reached, Fault> {
+    let account = context.directory.account_by_login(&request.login).await.map_err(|error| {
+        tracing::warn!(login = %request.login, %error, "login waits for the directory");
+        Fault::Unavailable
+    })?;
+    let id = account.as_ref().map(|account| account.id);
+    let (key, home) = match &account {
+        Some(account) => (RouteKey::of_account(account.id), context.routes.home(account).await),
+        None => {
+            let key = RouteKey::of_name(request.login.as_str());
+            (key, context.routes.any_home(key).await)
+        }
+    };
+    match home {
+        Ok(Home::Cluster(_, members)) => Journey { context, preamble, request, key, members, id }.travel().await,
+        Ok(Home::Foreign(host)) => {
+            tracing::warn!(login = %request.login, host, "the account's home is not a cluster of ours");
+            Err(Fault::Unavailable)
+        }
+        Err(error) => {
+            report_homeless(request, &error);
+            Err(Fault::Unavailable)
+        }
+    }
+}
+
+fn report_homeless(request: &LoginRequest, error: &RouteError) {
+    tracing::warn!(login = %request.login, %error, "no way to the account");
+}
+
+/// One login on its way.
+struct Journey<'a> {
+    context: &'a RouterContext,
+    preamble: &'a Preamble,
+    request: &'a LoginRequest,
+    key: RouteKey,
+    members: Vec<Member>,
+    /// `None` for a name that has no account.
+    id: Option<AccountId>,
+}
+
+impl Journey<'_> {
+    async fn travel(self) -> Result<Reached, Fault> {
+        let routes = &self.context.routes;
+        let mut attempts = Attempts::new(Instant::now());
+        loop {
+            match attempts.next(Instant::now()) {
+                Next::Plan => attempts.on_plan(routes.plan(self.key, &self.members, self.id)),
+                Next::Wait(until) => sleep_until(until.into()).await,
+                Next::GiveUp => {
+                    tracing::warn!(login = %self.request.login, "no member opened the account in time");
+                    return Err(Fault::Unavailable);
+                }
+                Next::Dial(target) => {
+                    if let Some(end) = self.try_one(target, &mut attempts).await {
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tries one member; `None` if another try is to follow.
+    async fn try_one(&self, target: Target, attempts: &mut Attempts) -> Option<Result<Reached, Fault>> {
+        let routes = &self.context.routes;
+        let member = target.member;
+        let said = timeout_at(attempts.until().into(), self.dial(target)).await.ok()?;
+        let now = Instant::now();
+        match said {
+            Ok(MemberLogin::LoggedIn { stream, reply_line, unread }) => {
+                routes.on_reached(member);
+                tracing::info!(login = %self.request.login, %member, "logged in");
+                return Some(Ok(Reached { stream, reply_line, unread }));
+            }
+            Ok(MemberLogin::Moved(moved)) => {
+                routes.on_reached(member);
+                if let Some(id) = self.id {
+                    routes.on_moved(id, moved.owner);
+                }
+                // The cluster has not noticed yet that its owner is down: give it a moment.
+                if routes.is_up(moved.owner) { attempts.on_moved(now, moved) } else { attempts.on_unavailable(now) }
+            }
+            Ok(MemberLogin::Refused { fault: Fault::Unavailable, .. }) => {
+                routes.on_reached(member);
+                self.forget();
+                attempts.on_unavailable(now);
+            }
+            Ok(MemberLogin::Refused { fault, .. }) => {
+                routes.on_reached(member);
+                return Some(Err(fault));
+            }
+            Err(error) => self.on_no_answer(member, &error),
+        }
+        None
+    }
+
+    fn on_no_answer(&self, member: std::net::SocketAddr, error: &DialError) {
+        tracing::debug!(%member, %error, "member gave no answer");
+        self.forget();
+        if error.is_unreachable() {
+            self.context.routes.on_unreachable(member);
+        }
+    }
+
+    fn forget(&self) {
+        if let Some(id) = self.id {
+            self.context.routes.forget(id);
+        }
+    }
+
+    async fn dial(&self, target: Target) -> Result<MemberLogin, DialError> {
+        let hops = u8::from(target.ticket.is_some());
+        let preamble = Preamble { hops, ticket: target.ticket, ..self.preamble.clone() };
+        match preamble.protocol {
+            Protocol::Pop3 => pop3_to_member(target.member, &preamble, self.request).await,
+            // The others have no login of this kind.
+            Protocol::Imap | Protocol::Smtp | Protocol::Lmtp | Protocol::Submission | Protocol::Http => {
+                imap_to_member(target.member, &preamble, self.request).await
+            }
+        }
+    }
+}

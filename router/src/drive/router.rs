@@ -1,0 +1,170 @@
+//! The whole router process: its listeners, what they share, and how it stops.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use laniakea_config::{Config, RouterSettings, Service};
+use laniakea_directory::{Directory, SetupError};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    RouterContext, Routes, ServerTls,
+    client::serve_client,
+    listener::{Gate, accept_loop, bind},
+    tls::TlsError,
+};
+use crate::observe::{install_metrics, serve_http};
+
+/// How long forwarded connections may go on after the router was told to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+/// A client costs two descriptors: its own and the member's.
+const DESCRIPTORS_PER_CLIENT: u32 = 2;
+/// How often the state of the directory is put into the metrics.
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+/// Why a router cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration describes no router of this name.
+    #[error("find router {0} in the configuration")]
+    NoSuchRouter(String),
+    /// The directory's settings cannot be used.
+    #[error("prepare the directory")]
+    Directory(#[from] SetupError),
+    /// The certificate cannot be used.
+    #[error("prepare TLS")]
+    Tls(#[from] TlsError),
+    /// An address cannot be listened on.
+    #[error("listen on {address} for {service:?}")]
+    Listen {
+        /// The service.
+        service: Service,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file that every router needs cannot be read.
+    #[error("read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Runs the router called `name` until shutdown.
+///
+/// # Errors
+///
+/// If it cannot begin; once it runs, nothing that clients, members or the directory do ends it.
+pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Result<(), RunError> {
+    let settings = config.routers.iter().find(|router| router.name == name);
+    let settings = settings.ok_or_else(|| RunError::NoSuchRouter(name.to_owned()))?;
+    let context = prepare(config, settings, &shutdown)?;
+    let listeners = listen(settings)?;
+    let metrics = install_metrics();
+    for (service, listener) in listeners {
+        match service {
+            Service::Metrics => {
+                let running = shutdown.clone();
+                let ready = move || !running.is_cancelled();
+                context.tasks.spawn(serve_http(listener, metrics.clone(), ready, None, shutdown.clone()));
+            }
+            service => serve(service, listener, &context),
+        }
+    }
+    context.tasks.spawn(report(context.clone()));
+    context.tasks.spawn(reload(context.clone()));
+    tracing::info!(name, "router ready");
+    shutdown.cancelled().await;
+    drain(&context).await;
+    Ok(())
+}
+
+fn prepare(
+    config: &Config,
+    settings: &RouterSettings,
+    shutdown: &CancellationToken,
+) -> Result<Arc<RouterContext>, RunError> {
+    let directory = Directory::connect(&config.directory)?;
+    let limits = config.limits;
+    let gate = Gate::new(limits.connections_max, DESCRIPTORS_PER_CLIENT, limits.connections_per_address_max);
+    Ok(Arc::new(RouterContext {
+        name: settings.name.clone(),
+        domain: config.domain.clone(),
+        routes: Routes::new(directory.clone()),
+        directory,
+        tls: ServerTls::load(&config.tls)?,
+        limits,
+        gate,
+        proxy_from: settings.proxy_from.clone(),
+        shutdown: shutdown.clone(),
+        drained: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+    }))
+}
+
+/// Opens every listener before the first is served: a router that cannot have all of them does not begin.
+fn listen(settings: &RouterSettings) -> Result<Vec<(Service, TcpListener)>, RunError> {
+    let mut listeners = Vec::new();
+    for (&service, &address) in &settings.listen {
+        match service {
+            Service::Submission | Service::Submissions | Service::Http | Service::Https => {
+                tracing::warn!(?service, %address, "routers do not serve this yet");
+            }
+            _ => {
+                let listener = bind(address).map_err(|source| RunError::Listen { service, address, source })?;
+                tracing::info!(?service, %address, "listening");
+                listeners.push((service, listener));
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+fn serve(service: Service, listener: TcpListener, context: &Arc<RouterContext>) {
+    let shared = context.clone();
+    let serve = move |tcp, peer, admission| {
+        let task = serve_client(tcp, peer, service, shared.clone(), admission);
+        shared.tasks.spawn(task);
+    };
+    context.tasks.spawn(accept_loop(listener, context.gate.clone(), context.shutdown.clone(), serve));
+}
+
+/// Puts what has no event of its own into the metrics.
+async fn report(context: Arc<RouterContext>) {
+    let degraded = metrics::gauge!("laniakea_router_directory_degraded");
+    let mut ticks = tokio::time::interval(REPORT_EVERY);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => degraded.set(f64::from(u8::from(context.directory.is_degraded()))),
+            () = context.shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Reloads certificates on SIGHUP; connections that live keep theirs.
+async fn reload(context: Arc<RouterContext>) {
+    let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
+    loop {
+        tokio::select! {
+            _ = hangups.recv() => match context.tls.reload() {
+                Ok(()) => tracing::info!("certificates reloaded"),
+                Err(error) => tracing::error!(%error, "reload the certificates; the old ones stay"),
+            },
+            () = context.shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Waits until everybody has left, or for [`DRAIN`]; then ends the rest.
+async fn drain(context: &RouterContext) {
+    context.tasks.close();
+    tracing::info!(tasks = context.tasks.len(), "router drains");
+    if tokio::time::timeout(DRAIN, context.tasks.wait()).await.is_err() {
+        context.drained.cancel();
+        let _ = tokio::time::timeout(Duration::from_secs(1), context.tasks.wait()).await;
+    }
+}

@@ -1,0 +1,219 @@
+//! Copies bytes both ways between a client and a member until both have said everything.
+//!
+//! An idle connection holds no buffer: bytes pass through one buffer per thread, and only what the slower side does not
+//! take at once is kept aside. No more is read from a side while something of it is kept: that is the back-pressure.
+
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::Stream;
+
+/// How much is moved at once.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// How long the second half of a connection may stay silent after the first has ended.
+const HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice());
+}
+
+/// What passed, and how it ended.
+#[derive(Debug)]
+pub struct SpliceReport {
+    /// Bytes from the first stream to the second.
+    pub forth: u64,
+    /// Bytes from the second stream to the first.
+    pub back: u64,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+/// How a spliced connection ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Both sides said everything.
+    Closed,
+    /// Neither side said anything for too long.
+    Idle,
+    /// A side broke off.
+    Broken(io::Error),
+}
+
+/// Copies both ways until both sides have ended, one breaks, or both are idle for too long.
+///
+/// `a_unread` was read from `a` before and still belongs to `b`; `b_unread` the other way round. When one side ends its
+/// half, the other is told so and may go on with its own.
+pub async fn splice(
+    mut a: Stream,
+    mut b: Stream,
+    idle: Duration,
+    a_unread: impl Into<Vec<u8>>,
+    b_unread: impl Into<Vec<u8>>,
+) -> SpliceReport {
+    let mut forth = Direction::new(a_unread.into());
+    let mut back = Direction::new(b_unread.into());
+    let mut watch = Watch { last: Instant::now(), idle };
+    let ended = {
+        let timer = sleep_until(watch.due());
+        tokio::pin!(timer);
+        std::future::poll_fn(|cx| {
+            let moved_before = forth.moved + back.moved;
+            let forth_done = forth.poll_copy(cx, &mut a, &mut b).is_ready();
+            let back_done = back.poll_copy(cx, &mut b, &mut a).is_ready();
+            if forth_done && back_done {
+                let broken = forth.broken.take().or(back.broken.take());
+                return Poll::Ready(broken.map_or(Ended::Closed, Ended::Broken));
+            }
+            if forth_done || back_done {
+                watch.shorten(timer.as_mut());
+            }
+            watch.poll(cx, timer.as_mut(), forth.moved + back.moved > moved_before)
+        })
+        .await
+    };
+    SpliceReport { forth: forth.moved, back: back.moved, ended }
+}
+
+/// One way.
+struct Direction {
+    /// Read, and not yet taken by the other side.
+    kept: Vec<u8>,
+    /// How much of it has been taken.
+    taken: usize,
+    moved: u64,
+    flow: Flow,
+    /// What ended this way before its time.
+    broken: Option<io::Error>,
+}
+
+#[derive(Clone, Copy)]
+enum Flow {
+    /// Reads and writes.
+    Copying,
+    /// Has written something of which the rest is still to be written, or to be flushed.
+    Flushing,
+    /// The source has ended; the sink is being told.
+    Ending,
+    Done,
+}
+
+impl Direction {
+    fn new(unread: Vec<u8>) -> Self {
+        Self { kept: unread, taken: 0, moved: 0, flow: Flow::Flushing, broken: None }
+    }
+
+    /// Copies as much as both sides can bear; ready when this way is done.
+    ///
+    /// A way that breaks ends alone: what the other side still has to say must arrive.
+    fn poll_copy(&mut self, cx: &mut Context<'_>, source: &mut Stream, sink: &mut Stream) -> Poll<()> {
+        loop {
+            self.flow = match self.flow {
+                Flow::Copying => match ready!(self.poll_pass(cx, source, sink)) {
+                    Ok(0) => Flow::Ending,
+                    Ok(_) => Flow::Flushing,
+                    Err(error) => self.on_broken(error),
+                },
+                Flow::Flushing => match ready!(self.poll_kept(cx, sink)) {
+                    Ok(()) => Flow::Copying,
+                    Err(error) => self.on_broken(error),
+                },
+                Flow::Ending => {
+                    // The sink may have gone altogether, which is as good an end as any.
+                    let _ = ready!(Pin::new(&mut *sink).poll_shutdown(cx));
+                    Flow::Done
+                }
+                Flow::Done => return Poll::Ready(()),
+            }
+        }
+    }
+
+    fn on_broken(&mut self, error: io::Error) -> Flow {
+        self.kept = Vec::new();
+        self.broken = Some(error);
+        Flow::Ending
+    }
+
+    /// Reads once and writes what the sink takes at once; the rest is kept.
+    fn poll_pass(&mut self, cx: &mut Context<'_>, source: &mut Stream, sink: &mut Stream) -> Poll<io::Result<usize>> {
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut read = ReadBuf::new(buffer);
+            match ready!(Pin::new(source).poll_read(cx, &mut read)) {
+                // TLS without close_notify: many clients end so; mail has its own ends, nothing is cut short by it.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(Ok(0)),
+                result => result?,
+            }
+            let bytes = read.filled();
+            if bytes.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            let taken = match Pin::new(sink).poll_write(cx, bytes) {
+                Poll::Ready(taken) => taken?,
+                Poll::Pending => 0,
+            };
+            self.moved += taken as u64;
+            self.kept = bytes.get(taken..).unwrap_or_default().to_vec();
+            self.taken = 0;
+            Poll::Ready(Ok(bytes.len()))
+        })
+    }
+
+    fn poll_kept(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.kept.get(self.taken..).filter(|rest| !rest.is_empty()) {
+            let taken = ready!(Pin::new(&mut *sink).poll_write(cx, rest))?;
+            if taken == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.taken += taken;
+            self.moved += taken as u64;
+        }
+        self.kept = Vec::new();
+        self.taken = 0;
+        Pin::new(sink).poll_flush(cx)
+    }
+}
+
+/// Notices silence. The timer is set anew only when it fires, not with every byte.
+struct Watch {
+    last: Instant,
+    idle: Duration,
+}
+
+impl Watch {
+    fn due(&self) -> Instant {
+        self.last + self.idle
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, has_moved: bool) -> Poll<Ended> {
+        if has_moved {
+            self.last = Instant::now();
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if self.due() <= Instant::now() {
+                return Poll::Ready(Ended::Idle);
+            }
+            timer.as_mut().reset(self.due());
+        }
+        Poll::Pending
+    }
+
+    fn shorten(&mut self, timer: Pin<&mut Sleep>) {
+        if self.idle > HALF_CLOSED_IDLE {
+            self.idle = HALF_CLOSED_IDLE;
+            timer.reset(Instant::now() + self.idle);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "splice_test.rs"]
+mod tests;
