@@ -5,49 +5,32 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use laniakea_config::Limits;
-use laniakea_directory::{AccountRecord, ClusterName, Directory, Status};
+use laniakea_directory::{AccountRecord, ClusterName, Status};
 use laniakea_router::{
-    drive::{ServerTls, listener::Gate, routes::Routes},
+    drive::RouterContext,
     handoff::{Moved, TICKET_LIFETIME, Ticket, TicketKey},
     session::{Fault, LoginRequest},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     drive::{
         clock,
-        registry::{Access, AccessError, Owner, Registry},
+        owned::Pass,
+        registry::{Access, Owner, Registry},
     },
     mailbox::Account,
 };
 
 /// What all connections of a member share.
 pub struct Member {
-    /// Its name.
-    pub name: String,
+    /// What a member has in common with a router: directory, ways to other members, certificates, limits.
+    pub front: Arc<RouterContext>,
     /// The cluster it belongs to.
     pub cluster_name: ClusterName,
-    /// The name that greetings carry.
-    pub domain: String,
-    /// Accounts and clusters.
-    pub directory: Directory,
-    /// Ways to other members, for what lives elsewhere.
-    pub routes: Routes,
     /// What is owned here.
     pub registry: Registry,
-    /// Certificates.
-    pub tls: ServerTls,
-    /// Seals tickets for fellow members.
+    /// Seals tickets for fellow members, and opens theirs.
     pub ticket_key: TicketKey,
-    /// Bounds on what one client may ask.
-    pub limits: Limits,
-    /// Counts connections.
-    pub gate: Arc<Gate>,
-    /// Cancelled when sessions are to end.
-    pub shutdown: CancellationToken,
-    /// The tasks of connections.
-    pub tasks: TaskTracker,
     /// Logged-in sessions.
     pub sessions: AtomicUsize,
 }
@@ -55,14 +38,32 @@ pub struct Member {
 /// Where a client that proved who it is goes on.
 pub enum Place {
     /// Here.
-    Here(Arc<AccountRecord>, crate::drive::owned::Pass<Account>),
-    /// At a fellow member.
-    Fellow(Arc<AccountRecord>, Owner),
+    Here(Pass<Account>),
+    /// At the fellow member that owns the account.
+    Fellow(Owner),
     /// In another cluster, or at a foreign server.
-    OtherHome(Arc<AccountRecord>),
+    OtherHome,
+}
+
+/// One logged-in session, as long as it lives.
+pub struct Counted<'a>(&'a Member);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let left = self.0.sessions.fetch_sub(1, Ordering::Relaxed).saturating_sub(1);
+        metrics::gauge!("laniakea_member_sessions").set(left as f64);
+    }
 }
 
 impl Member {
+    /// Counts a session until the value is dropped.
+    #[must_use]
+    pub fn count_session(&self) -> Counted<'_> {
+        let now = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        metrics::gauge!("laniakea_member_sessions").set(now as f64);
+        Counted(self)
+    }
+
     /// Logged-in sessions now.
     #[must_use]
     pub fn sessions(&self) -> usize {
@@ -74,18 +75,22 @@ impl Member {
     /// # Errors
     /// The fault to be told.
     pub async fn authenticate(&self, request: &LoginRequest) -> Result<Arc<AccountRecord>, Fault> {
-        let found = self.directory.account_by_login(&request.login).await.map_err(|error| {
-            tracing::warn!(%error, "a login could not be looked up");
+        let directory = &self.front.directory;
+        let found = directory.account_by_login(&request.login).await.map_err(|error| {
+            tracing::warn!(login = %request.login, %error, "a login waits for the directory");
             Fault::Unavailable
         })?;
         let Some(account) = found else {
-            self.directory.verify_nobody(&request.secret).await;
+            directory.verify_nobody(&request.secret).await;
             return Err(Fault::BadCredentials);
         };
-        let proven = self.directory.verify(&account, &request.secret).await.map_err(|_| Fault::Unavailable)?;
+        let proven = directory.verify(&account, &request.secret).await.map_err(|error| {
+            tracing::warn!(login = %request.login, %error, "a password waits for the directory");
+            Fault::Unavailable
+        })?;
         // Acting for somebody else is not offered: the authorization identity is the login name or empty (RFC 4616 §2).
-        let acts_for_itself = request.authzid.as_ref().is_none_or(|id| id.eq_ignore_ascii_case(request.login.as_str()));
-        if !proven || !acts_for_itself {
+        let is_itself = request.authzid.as_ref().is_none_or(|id| id.is_empty() || id.eq_ignore_ascii_case(request.login.as_str()));
+        if !proven || !is_itself {
             return Err(Fault::BadCredentials);
         }
         match &account.status {
@@ -100,15 +105,15 @@ impl Member {
     ///
     /// # Errors
     /// The fault to be told.
-    pub async fn place(&self, account: Arc<AccountRecord>) -> Result<Place, Fault> {
+    pub async fn place(&self, account: &AccountRecord) -> Result<Place, Fault> {
         if account.mail_host != self.cluster_name.as_str() {
-            return Ok(Place::OtherHome(account));
+            return Ok(Place::OtherHome);
         }
         match self.registry.account(account.id, account.quota).await {
-            Ok(Access::Here(pass)) => Ok(Place::Here(account, pass)),
-            Ok(Access::Elsewhere(owner)) => Ok(Place::Fellow(account, owner)),
+            Ok(Access::Here(pass)) => Ok(Place::Here(pass)),
+            Ok(Access::Elsewhere(owner)) => Ok(Place::Fellow(owner)),
             Err(error) => {
-                log_refusal(&account, &error);
+                tracing::warn!(account = %account.id, login = %account.login, %error, "an account could not be opened");
                 Err(Fault::Unavailable)
             }
         }
@@ -119,17 +124,17 @@ impl Member {
     /// # Errors
     /// The fault to be told, if the proof cannot be made.
     pub fn moved(&self, account: &AccountRecord, owner: &Owner) -> Result<Moved, Fault> {
+        let lifetime = u64::try_from(TICKET_LIFETIME.as_millis()).unwrap_or(u64::MAX);
         let ticket = Ticket {
             account: account.id,
             login: account.login.clone(),
-            expires_unix_ms: clock::unix_ms().saturating_add(u64::try_from(TICKET_LIFETIME.as_millis()).unwrap_or(u64::MAX)),
+            expires_unix_ms: clock::unix_ms().saturating_add(lifetime),
             state: Vec::new(),
         };
-        let ticket = self.ticket_key.seal(&ticket).map_err(|_| Fault::Internal)?;
+        let ticket = self.ticket_key.seal(&ticket).map_err(|error| {
+            tracing::error!(%error, "a ticket could not be sealed");
+            Fault::Internal
+        })?;
         Ok(Moved { owner: owner.handoff, ticket })
     }
-}
-
-fn log_refusal(account: &AccountRecord, error: &AccessError) {
-    tracing::warn!(account = %account.id, login = %account.login, %error, "an account could not be opened");
 }

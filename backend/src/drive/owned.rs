@@ -241,6 +241,12 @@ impl<S: State> Owned<S> {
         (!taken).then(|| Exclusive(self.clone()))
     }
 
+    /// Whether somebody has the exclusive session now.
+    #[must_use]
+    pub fn is_exclusively_used(&self) -> bool {
+        self.shared.exclusive.load(Ordering::Acquire)
+    }
+
     /// Sessions in here now.
     #[must_use]
     pub fn passes(&self) -> usize {

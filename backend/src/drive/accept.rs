@@ -1,0 +1,90 @@
+//! The listeners of a member: its clients' own, and the one where routers and fellow members hand connections over.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use ipnet::IpNet;
+use laniakea_config::Service;
+use laniakea_router::{
+    drive::{
+        Client, Stream,
+        header::{is_trusted, receive_preamble},
+        listener::{Admission, accept_loop},
+        prelogin::accept_tls,
+    },
+    handoff::{Protocol, SessionId},
+};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::Instrument;
+
+use crate::drive::{
+    login::{Arrival, Imap, Pop3, serve},
+    mail,
+    member::Member,
+};
+
+/// Accepts clients of one service until the member stops.
+pub async fn accept_clients(listener: TcpListener, service: Service, member: Arc<Member>) {
+    let (gate, shutdown) = (member.front.gate.clone(), member.front.shutdown.clone());
+    accept_loop(listener, gate, shutdown, move |tcp, peer, admission| {
+        let shared = member.clone();
+        member.front.tasks.spawn(serve_client(tcp, peer, service, shared, admission));
+    })
+    .await;
+}
+
+/// Accepts handed-over connections until the member stops.
+pub async fn accept_handoffs(listener: TcpListener, from: Vec<IpNet>, member: Arc<Member>) {
+    let (gate, shutdown) = (member.front.gate.clone(), member.front.shutdown.clone());
+    let from: Arc<[IpNet]> = from.into();
+    accept_loop(listener, gate, shutdown, move |tcp, peer, admission| {
+        // A preamble says who the client is: only our own may send one.
+        if !is_trusted(peer.ip(), &from) {
+            tracing::warn!(%peer, "a connection to the handoff listener came from a network that may not hand over");
+            return;
+        }
+        let shared = member.clone();
+        member.front.tasks.spawn(serve_handoff(tcp, shared, admission));
+    })
+    .await;
+}
+
+async fn serve_client(tcp: TcpStream, peer: SocketAddr, service: Service, member: Arc<Member>, _admission: Admission) {
+    let Ok(local) = tcp.local_addr() else { return };
+    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let client = Client { address: canonical(peer), local: canonical(local), tls: None, session: SessionId::random() };
+    let Some(_place) = member.front.gate.enter(client.address.ip()) else { return };
+    let mut stream = Stream::plain(tcp);
+    if matches!(service, Service::Imaps | Service::Pop3s) {
+        let Some(encrypted) = Box::pin(accept_tls(&member.front.tls, stream)).await else { return };
+        stream = encrypted;
+    }
+    let span = tracing::info_span!("session", session = %client.session, client = %client.address, ?service);
+    match service {
+        Service::Imap | Service::Imaps => serve::<Imap>(stream, Arrival::Direct(client), member).instrument(span).await,
+        Service::Pop3 | Service::Pop3s => serve::<Pop3>(stream, Arrival::Direct(client), member).instrument(span).await,
+        Service::Lmtp => Box::pin(mail::serve_lmtp(stream, Arrival::Direct(client), member)).instrument(span).await,
+        Service::Smtp => Box::pin(mail::serve_smtp(stream, Arrival::Direct(client), member)).instrument(span).await,
+        Service::Submission | Service::Submissions | Service::Http | Service::Https | Service::Metrics => {}
+    }
+}
+
+async fn serve_handoff(mut tcp: TcpStream, member: Arc<Member>, _admission: Admission) {
+    let preamble = match receive_preamble(&mut tcp).await {
+        Ok(preamble) => preamble,
+        Err(error) => {
+            tracing::debug!(%error, "a connection to the handoff listener had no preamble");
+            return;
+        }
+    };
+    let stream = Stream::plain(tcp);
+    let protocol = preamble.protocol;
+    let span = tracing::info_span!("session", session = %preamble.session, client = %preamble.client, protocol = protocol.as_str());
+    let arrival = Arrival::HandedOver(preamble);
+    match protocol {
+        Protocol::Imap => serve::<Imap>(stream, arrival, member).instrument(span).await,
+        Protocol::Pop3 => serve::<Pop3>(stream, arrival, member).instrument(span).await,
+        Protocol::Lmtp => Box::pin(mail::serve_lmtp(stream, arrival, member)).instrument(span).await,
+        Protocol::Smtp => Box::pin(mail::serve_smtp(stream, arrival, member)).instrument(span).await,
+        Protocol::Submission | Protocol::Http => tracing::warn!(%protocol, "not served yet"),
+    }
+}
