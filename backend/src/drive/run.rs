@@ -1,0 +1,202 @@
+//! The whole process of a member: how it joins, what it listens on, how it leaves.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use laniakea_config::{ClusterSettings, Config, MemberSettings, Service};
+use laniakea_directory::{ClusterName, Directory, SetupError};
+use laniakea_router::{
+    drive::{
+        RouterContext, Routes, ServerTls,
+        listener::{Gate, bind},
+        tls::TlsError,
+    },
+    handoff::{TicketError, TicketKey},
+    observe::{Admin, AdminToken, install_metrics, serve_http},
+};
+use tokio::{net::TcpListener, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::drive::{
+    accept::{accept_clients, accept_handoffs},
+    admin::MemberAdmin,
+    control::{ClusterHandle, ControlSettings, StartError},
+    mail,
+    member::Member,
+    owned::WorkerTiming,
+    registry::Registry,
+};
+
+/// How long sessions may go on after the member was told to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long giving everything back may take.
+const CLOSE: Duration = Duration::from_secs(10);
+/// A client costs two descriptors at most: its own and the owner's.
+const DESCRIPTORS_PER_CLIENT: u32 = 2;
+
+/// Why a member ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration describes no member of this name.
+    #[error("find member {0} in the configuration")]
+    NoSuchMember(String),
+    /// The directory's settings cannot be used.
+    #[error("prepare the directory")]
+    Directory(#[from] SetupError),
+    /// The certificate cannot be used.
+    #[error("prepare TLS")]
+    Tls(#[from] TlsError),
+    /// The cluster's key cannot be used for tickets.
+    #[error("prepare tickets")]
+    Ticket(#[from] TicketError),
+    /// The admin token cannot be read.
+    #[error("read the admin token from {path}")]
+    AdminToken {
+        /// Its file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// An address cannot be listened on.
+    #[error("listen on {address} for {service}")]
+    Listen {
+        /// For what.
+        service: String,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The cluster could not be joined.
+    #[error("join the cluster")]
+    Join(#[from] StartError),
+    /// The cluster went on without this member, which must drop everything and start anew: exit code 75.
+    #[error("this member was fenced: the cluster went on without it; start it again")]
+    Fenced,
+}
+
+/// Runs the member called `name` until shutdown.
+///
+/// # Errors
+/// If it cannot begin, or was fenced.
+pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Result<(), RunError> {
+    let (cluster, settings) = find(config, name)?;
+    let metrics = install_metrics();
+    // Every listener before anything else: a member that cannot have all of them does not join.
+    let clients = listen_for_clients(settings)?;
+    let handoff = listen("handoff", settings.handoff)?;
+    let front = prepare(config, settings, &shutdown)?;
+    let token = AdminToken::load(&config.admin_token)
+        .map_err(|source| RunError::AdminToken { path: config.admin_token.display().to_string(), source })?;
+    let ticket_key = TicketKey::load(&cluster.key)?;
+
+    let seat = ClusterHandle::start(ControlSettings::new(cluster, settings)).await?;
+    let fenced = seat.fenced();
+    let timing = cluster.timing;
+    let worker = WorkerTiming { idle_release: timing.idle_release, commit: timing.commit, grace: timing.release / 2 };
+    let member = Arc::new(Member {
+        cluster_name: ClusterName::new(&cluster.name),
+        registry: Registry::new(cluster.storage.clone(), seat.clone(), worker, timing.claim),
+        front: front.clone(),
+        ticket_key,
+        sessions: AtomicUsize::new(0),
+    });
+    front.tasks.spawn(follow_recalls(member.clone()));
+    front.tasks.spawn(mail::run_queue(member.clone()));
+    front.tasks.spawn(accept_handoffs(handoff, cluster.handoff_from.clone(), member.clone()));
+    for (service, listener) in clients {
+        if service == Service::Metrics {
+            let view = seat.changes();
+            let ready = move || view.borrow().registered;
+            let admin = Admin { routes: Arc::new(MemberAdmin(member.clone())), token: token.clone() };
+            front.tasks.spawn(serve_http(listener, metrics.clone(), ready, Some(admin), fenced.clone()));
+        } else {
+            front.tasks.spawn(accept_clients(listener, service, member.clone()));
+        }
+    }
+    tracing::info!(member = name, cluster = %cluster.name, "member ready");
+    tokio::select! {
+        () = shutdown.cancelled() => {
+            leave(&member, seat).await;
+            Ok(())
+        }
+        // Nothing more may be said to anybody: the process ends as it is.
+        () = fenced.cancelled() => Err(RunError::Fenced),
+    }
+}
+
+fn find<'a>(config: &'a Config, name: &str) -> Result<(&'a ClusterSettings, &'a MemberSettings), RunError> {
+    config
+        .clusters
+        .iter()
+        .find_map(|cluster| cluster.members.iter().find(|member| member.name == name).map(|member| (cluster, member)))
+        .ok_or_else(|| RunError::NoSuchMember(name.to_owned()))
+}
+
+fn listen(service: &str, address: SocketAddr) -> Result<TcpListener, RunError> {
+    bind(address).map_err(|source| RunError::Listen { service: service.to_owned(), address, source })
+}
+
+fn listen_for_clients(settings: &MemberSettings) -> Result<Vec<(Service, TcpListener)>, RunError> {
+    let mut listeners = Vec::new();
+    for (&service, &address) in &settings.listen {
+        match service {
+            Service::Submission | Service::Submissions | Service::Http | Service::Https => {
+                tracing::warn!(?service, %address, "members do not serve this yet");
+            }
+            _ => listeners.push((service, listen(&format!("{service:?}").to_lowercase(), address)?)),
+        }
+    }
+    Ok(listeners)
+}
+
+fn prepare(
+    config: &Config,
+    settings: &MemberSettings,
+    shutdown: &CancellationToken,
+) -> Result<Arc<RouterContext>, RunError> {
+    let directory = Directory::connect(&config.directory)?;
+    let limits = config.limits;
+    Ok(Arc::new(RouterContext {
+        name: settings.name.clone(),
+        domain: config.domain.clone(),
+        routes: Routes::new(directory.clone()),
+        directory,
+        tls: ServerTls::load(&config.tls)?,
+        limits,
+        gate: Gate::new(limits.connections_max, DESCRIPTORS_PER_CLIENT, limits.connections_per_address_max),
+        proxy_from: Vec::new(),
+        shutdown: shutdown.clone(),
+        drained: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+    }))
+}
+
+/// Gives back what the controller asks for.
+async fn follow_recalls(member: Arc<Member>) {
+    let mut recalls = member.registry.cluster().recalls();
+    loop {
+        tokio::select! {
+            what = recalls.recv() => match what {
+                Some(what) => member.registry.recall(what),
+                None => return,
+            },
+            () = member.front.shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Lets sessions end, gives everything back, leaves the cluster.
+async fn leave(member: &Member, seat: ClusterHandle) {
+    tracing::info!("member leaves");
+    member.front.tasks.close();
+    if tokio::time::timeout(DRAIN, member.front.tasks.wait()).await.is_err() {
+        member.front.drained.cancel();
+    }
+    member.registry.close_all(Instant::now() + CLOSE).await;
+    seat.shutdown().await;
+}
