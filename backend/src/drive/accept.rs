@@ -17,8 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tracing::Instrument;
 
 use crate::drive::{
-    login::{Arrival, Imap, Pop3, serve},
-    mail,
+    login::{Arrival, Imap, serve},
     member::Member,
 };
 
@@ -61,10 +60,7 @@ async fn serve_client(tcp: TcpStream, peer: SocketAddr, service: Service, member
     let span = tracing::info_span!("session", session = %client.session, client = %client.address, ?service);
     match service {
         Service::Imap | Service::Imaps => serve::<Imap>(stream, Arrival::Direct(client), member).instrument(span).await,
-        Service::Pop3 | Service::Pop3s => serve::<Pop3>(stream, Arrival::Direct(client), member).instrument(span).await,
-        Service::Lmtp => Box::pin(mail::serve_lmtp(stream, Arrival::Direct(client), member)).instrument(span).await,
-        Service::Smtp => Box::pin(mail::serve_smtp(stream, Arrival::Direct(client), member)).instrument(span).await,
-        Service::Submission | Service::Submissions | Service::Http | Service::Https | Service::Metrics => {}
+        _ => {}
     }
 }
 
@@ -82,9 +78,6 @@ async fn serve_handoff(mut tcp: TcpStream, member: Arc<Member>, _admission: Admi
     let arrival = Arrival::HandedOver(preamble);
     match protocol {
         Protocol::Imap => serve::<Imap>(stream, arrival, member).instrument(span).await,
-        Protocol::Pop3 => serve::<Pop3>(stream, arrival, member).instrument(span).await,
-        Protocol::Lmtp => Box::pin(mail::serve_lmtp(stream, arrival, member)).instrument(span).await,
-        Protocol::Smtp => Box::pin(mail::serve_smtp(stream, arrival, member)).instrument(span).await,
-        Protocol::Submission | Protocol::Http => tracing::warn!(%protocol, "not served yet"),
+        _ => tracing::warn!(%protocol, "not served yet"),
     }
 }

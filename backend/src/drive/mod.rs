@@ -1,11 +1,16 @@
 //! Sockets, files, clocks and threads of a member: carries out what the pure layers decide.
 
+pub mod accept;
 pub mod account;
 pub mod admin;
 pub mod clock;
 pub mod control;
+pub mod login;
+pub mod member;
 pub mod owned;
 pub mod registry;
-pub mod member;
+pub mod run;
 pub mod session;
 pub mod shard;
+
+pub use run::{RunError, run};

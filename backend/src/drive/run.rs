@@ -25,7 +25,6 @@ use crate::drive::{
     accept::{accept_clients, accept_handoffs},
     admin::MemberAdmin,
     control::{ClusterHandle, ControlSettings, StartError},
-    mail,
     member::Member,
     owned::WorkerTiming,
     registry::Registry,
@@ -106,7 +105,6 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
         sessions: AtomicUsize::new(0),
     });
     front.tasks.spawn(follow_recalls(member.clone()));
-    front.tasks.spawn(mail::run_queue(member.clone()));
     front.tasks.spawn(accept_handoffs(handoff, cluster.handoff_from.clone(), member.clone()));
     for (service, listener) in clients {
         if service == Service::Metrics {
