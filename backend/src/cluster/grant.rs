@@ -35,11 +35,6 @@ impl Grant {
         self.epoch
     }
 
-    /// A grant nobody gave, for unit tests of what owners do.
-    #[cfg(test)]
-    pub(crate) const fn invented(ownable: OwnableId, epoch: Epoch) -> Self {
-        Self { ownable, epoch }
-    }
 }
 
 /// How the controller answered a claim.

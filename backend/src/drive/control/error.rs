@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::drive::arbiter::VolumeError;
+
 /// This member was fenced: it may acknowledge and answer nothing any more, and must exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this member was fenced")]
@@ -32,17 +34,9 @@ pub enum OwnersError {
 /// Why a member could not join its cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The storage has no marker file: it is not mounted, or was never made.
-    #[error("{} is not the volume of a cluster: it has no file laniakea-volume (is it mounted?)", .0.display())]
-    NotAVolume(PathBuf),
-    /// The storage belongs to another cluster, or was written by a later program.
-    #[error("{} is the volume of something else: {found}", .path.display())]
-    WrongVolume {
-        /// The storage.
-        path: PathBuf,
-        /// What its marker says.
-        found: String,
-    },
+    /// The storage is not this cluster's mounted volume.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     /// The cluster's key could not be read, or is not 32 bytes long.
     #[error("read the cluster's key from {}", .path.display())]
     Key {

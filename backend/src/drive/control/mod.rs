@@ -1,59 +1,183 @@
 //! The member's seat in its cluster: claims, ticks, and what it sees of its fellows.
 //!
-//! [`ClusterHandle`] is what the rest of a member uses. Everything is decided by the machines in [`crate::cluster`].
+//! [`ClusterHandle`] is what the rest of a member uses. Everything is decided by the machines in [`crate::cluster`]; here
+//! are the threads, sockets and queues that carry it out: `desk` runs the seat, `ticker` the tick, `link` and `auth` the
+//! connections between members, `observe` tells of it.
 
+mod auth;
+mod clock;
+mod desk;
 mod error;
+mod link;
+mod observe;
 mod settings;
+mod ticker;
 
-use std::sync::Arc;
+use std::{
+    fs, io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio::sync::{mpsc, watch};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use laniakea_directory::MemberName;
 
-use crate::cluster::{Claim, ClusterView, Epoch, OwnableId};
+use crate::{
+    cluster::{
+        Arbiter, Claim, ClusterView, Epoch, JoinStep, Joining, MemberView, Newcomer, OwnableId, Peer, Refusal, Seat,
+    },
+    drive::arbiter::{FileArbiter, check_storage},
+};
+
+use auth::Credentials;
+use desk::{Clerk, Desk, Office, Request};
+use link::LinkMaker;
+use ticker::Ticker;
 
 pub use error::{ClaimError, Fenced, OwnersError, StartError};
 pub use settings::ControlSettings;
 
-/// A member's seat in its cluster. Cheap to clone; the last clone dropped does not leave the cluster, [`ClusterHandle::shutdown`] does.
+/// How long joining may wait for the shared filesystem.
+const JOIN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a clean leave may take before the process ends anyhow.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the owners may take to be listed.
+const OWNERS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How much what links say may run ahead of the desk.
+const INBOX: usize = 4096;
+
+/// A member's seat in its cluster. Cheap to clone.
+///
+/// Dropping every clone ends the seat as a crash would; [`ClusterHandle::shutdown`] leaves cleanly.
 #[derive(Clone, Debug)]
 pub struct ClusterHandle {
-    fenced: CancellationToken,
+    shared: Arc<Shared>,
     view: watch::Receiver<Arc<ClusterView>>,
+    _presence: Arc<Presence>,
+}
+
+/// What handles and the desk share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    requests: mpsc::UnboundedSender<Request>,
+    ticker: Ticker,
+    /// Until when reads need no tick, as [`crate::cluster::Moment`]; 0 for not at all.
+    lease: AtomicU64,
+    fenced: CancellationToken,
+    aborted: CancellationToken,
+    recalls: Mutex<Option<mpsc::Receiver<OwnableId>>>,
+    next_request: AtomicU64,
+    claim_patience: Duration,
 }
 
 impl ClusterHandle {
     /// Joins the cluster: checks the storage, takes an incarnation, appears among the living, meets the fellows.
     ///
+    /// Returns once the seat is taken; whether a controller has registered it is in the view.
+    ///
     /// # Errors
     /// When the storage is not the cluster's volume, the key is unusable, or the control address is taken.
     pub async fn start(settings: ControlSettings) -> Result<Self, StartError> {
-        let _ = settings;
-        std::future::pending().await
+        check_storage(&settings.storage, &settings.cluster)?;
+        let arbiter = Arc::new(FileArbiter::new(&settings.storage));
+        Self::start_with(settings, arbiter).await
+    }
+
+    /// The same, with any arbiter.
+    async fn start_with(settings: ControlSettings, arbiter: Arc<dyn Arbiter>) -> Result<Self, StartError> {
+        let key = read_key(&settings.key).map_err(|source| StartError::Key { path: settings.key.clone(), source })?;
+        // Listening comes first: a fellow that reads of us must never be refused, and a second process with our
+        // address ends here.
+        let listener = std::net::TcpListener::bind(settings.control).map_err(StartError::Listen)?;
+        listener.set_nonblocking(true).map_err(StartError::Listen)?;
+        let newcomer = Newcomer {
+            member: settings.member.clone(),
+            control: listener.local_addr().map_err(StartError::Listen)?,
+            handoff: settings.handoff,
+        };
+        let fenced = CancellationToken::new();
+        let joined = Joined::join(newcomer, &settings, arbiter, &fenced).await?;
+
+        let (requests, queue) = mpsc::unbounded_channel();
+        let (recall, recalled) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            requests,
+            ticker: joined.ticker,
+            lease: AtomicU64::new(0),
+            fenced,
+            aborted: CancellationToken::new(),
+            recalls: Mutex::new(Some(bounded(recalled))),
+            next_request: AtomicU64::new(0),
+            claim_patience: settings.timing.claim,
+        });
+        let (view, watched) = watch::channel(Arc::new(first_view(joined.seat.me())));
+        let (inbox, inbound) = mpsc::channel(INBOX);
+        let links = LinkMaker {
+            credentials: Credentials::new(&key, settings.cluster.as_str()),
+            me: joined.seat.me().clone(),
+            inbox,
+            patience: settings.timing.suspect,
+        };
+        let office = |listener| Office {
+            seat: joined.seat,
+            clerk: joined.clerk,
+            listener,
+            links,
+            inbox: inbound,
+            requests: queue,
+            shared: shared.clone(),
+            view,
+            recalls: recall,
+        };
+        run_desk(listener, office)?;
+        let presence = Arc::new(Presence { shared: shared.clone() });
+        Ok(Self { shared, view: watched, _presence: presence })
     }
 
     /// Asks for an ownable. Retries through changes of the controller until the claim deadline.
     ///
+    /// If the owner's fate is uncertain, or the ownable is being asked back, the answer waits for the outcome.
+    ///
     /// # Errors
     /// [`ClaimError`] says what to do next.
     pub async fn claim(&self, ownable: OwnableId) -> Result<Claim, ClaimError> {
-        let _ = ownable;
-        Err(ClaimError::Unavailable)
+        let number = self.shared.next_request.fetch_add(1, Ordering::Relaxed);
+        let (answer, wait) = oneshot::channel();
+        let request = Request::Claim { number, ownable, answer };
+        self.shared.requests.send(request).map_err(|_| ClaimError::Left)?;
+        let _abandon = AbandonOnDrop { shared: &self.shared, number, ownable };
+        match tokio::time::timeout(self.shared.claim_patience, wait).await {
+            Ok(Ok(delivery)) => match delivery.take() {
+                Some(Ok(claim)) => Ok(claim),
+                Some(Err(Refusal::Draining)) => Err(ClaimError::Draining),
+                Some(Err(Refusal::Leaving)) | None => Err(ClaimError::Left),
+            },
+            Ok(Err(_)) => Err(ClaimError::Left),
+            Err(_) => Err(ClaimError::Unavailable),
+        }
     }
 
     /// Gives an ownable back, after its worker has drained and committed all. The [`crate::cluster::Grant`] must be gone.
     pub fn release(&self, ownable: OwnableId, epoch: Epoch) {
-        let _ = (ownable, epoch);
+        let _ = self.shared.requests.send(Request::Release { ownable, epoch });
     }
 
-    /// Resolves once a tick *begun after this call* has succeeded: until then this member was not fenced.
+    /// Resolves once a tick *begun after this call* has succeeded: when it was called, this member was not fenced.
     ///
     /// # Errors
     /// [`Fenced`] when this member may promise nothing any more.
     pub async fn validate(&self) -> Result<(), Fenced> {
-        Err(Fenced)
+        self.shared.ticker.validate().await
     }
 
     /// Permits the answer to a read: at once within the read lease, else like [`ClusterHandle::validate`].
@@ -61,7 +185,10 @@ impl ClusterHandle {
     /// # Errors
     /// [`Fenced`] when this member may answer nothing any more.
     pub async fn read_permit(&self) -> Result<(), Fenced> {
-        Err(Fenced)
+        if clock::now().as_micros() < self.shared.lease.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.validate().await
     }
 
     /// What this member sees of its cluster now.
@@ -79,14 +206,14 @@ impl ClusterHandle {
     /// Cancelled once: the process must drop everything and exit with code 75.
     #[must_use]
     pub fn fenced(&self) -> CancellationToken {
-        self.fenced.clone()
+        self.shared.fenced.clone()
     }
 
-    /// Ownables the controller asks back. Each must be drained and released, or this member is fenced. Taken once; later
-    /// calls get a receiver that is closed.
+    /// Ownables the controller asks back. Each must be drained and released within the release time, or this member is
+    /// fenced. Taken once; later calls get a receiver that is closed.
     #[must_use]
     pub fn recalls(&self) -> mpsc::Receiver<OwnableId> {
-        mpsc::channel(1).1
+        self.shared.recalls.lock().take().unwrap_or_else(|| mpsc::channel(1).1)
     }
 
     /// Everything that is owned, as the controller knows it.
@@ -94,9 +221,178 @@ impl ClusterHandle {
     /// # Errors
     /// When no controller answers in time.
     pub async fn owners(&self) -> Result<Vec<(OwnableId, MemberName, Epoch)>, OwnersError> {
-        Err(OwnersError::Unavailable)
+        let number = self.shared.next_request.fetch_add(1, Ordering::Relaxed);
+        let (answer, wait) = oneshot::channel();
+        let request = Request::ListOwners { number, answer };
+        self.shared.requests.send(request).map_err(|_| OwnersError::Unavailable)?;
+        match tokio::time::timeout(OWNERS_PATIENCE, wait).await {
+            Ok(Ok(owners)) => Ok(owners),
+            Ok(Err(_)) | Err(_) => Err(OwnersError::Unavailable),
+        }
     }
 
-    /// Leaves: releases all that is still owned, empties this member's place among the living, tells the fellows.
-    pub async fn shutdown(self) {}
+    /// Asks the controller to move everything away from a member and to give it nothing new. Progress shows in
+    /// [`ClusterHandle::owners`]; saying it again does no harm.
+    pub fn drain(&self, member: MemberName) {
+        let _ = self.shared.requests.send(Request::Drain { member, on: true });
+    }
+
+    /// Ends a drain.
+    pub fn undrain(&self, member: MemberName) {
+        let _ = self.shared.requests.send(Request::Drain { member, on: false });
+    }
+
+    /// Leaves: releases all that is still owned, removes this member's place among the living, tells the fellows. Call it
+    /// when the workers have drained; what they try to validate afterwards fails.
+    pub async fn shutdown(self) {
+        // The tick ends first: nothing may be promised for what is about to be given back.
+        self.shared.ticker.stop();
+        let (done, wait) = oneshot::channel();
+        if self.shared.requests.send(Request::Leave { done }).is_ok() {
+            let _ = tokio::time::timeout(LEAVE_PATIENCE, wait).await;
+        }
+        self.abort();
+    }
+
+    /// Ends at once, as a crash would: sockets close, nothing is released.
+    pub fn abort(&self) {
+        self.shared.end();
+    }
 }
+
+impl Shared {
+    fn end(&self) {
+        self.ticker.stop();
+        self.aborted.cancel();
+    }
+}
+
+/// Ends the threads when the last handle is gone.
+#[derive(Debug)]
+struct Presence {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.shared.end();
+    }
+}
+
+/// Takes a claim back if its task goes away before the answer.
+struct AbandonOnDrop<'a> {
+    shared: &'a Shared,
+    number: u64,
+    ownable: OwnableId,
+}
+
+impl Drop for AbandonOnDrop<'_> {
+    fn drop(&mut self) {
+        let abandon = Request::Abandon { number: self.number, ownable: self.ownable };
+        let _ = self.shared.requests.send(abandon);
+    }
+}
+
+/// A seat that was taken, and what was started on the way.
+struct Joined {
+    seat: Seat,
+    clerk: Clerk,
+    ticker: Ticker,
+}
+
+impl Joined {
+    async fn join(
+        newcomer: Newcomer,
+        settings: &ControlSettings,
+        arbiter: Arc<dyn Arbiter>,
+        fenced: &CancellationToken,
+    ) -> Result<Self, StartError> {
+        let mut clerk = Clerk::start(arbiter.clone()).map_err(StartError::Thread)?;
+        let (mut joining, call) = Joining::begin(newcomer, settings.timing);
+        let mut ticker: Option<Ticker> = None;
+        clerk.ask(call);
+        let seat = loop {
+            let answer = tokio::time::timeout(JOIN_PATIENCE, clerk.answer()).await;
+            let Ok(Some((began, answer))) = answer else {
+                break Err(StartError::Storage(io::ErrorKind::TimedOut.into()));
+            };
+            match joining.step(clock::now(), began, answer) {
+                JoinStep::Ask(call) => clerk.ask(call),
+                JoinStep::Appeared(peer, call) => {
+                    let (incarnation, fenced) = (peer.incarnation, fenced.clone());
+                    match Ticker::start(arbiter.clone(), incarnation, &settings.timing, fenced) {
+                        Ok(started) => ticker = Some(started),
+                        Err(error) => break Err(StartError::Thread(error)),
+                    }
+                    clerk.ask(call);
+                }
+                JoinStep::Seated(seat) => break Ok(*seat),
+                JoinStep::Failed(error) => break Err(StartError::Storage(error)),
+            }
+        };
+        match (seat, ticker) {
+            (Ok(seat), Some(ticker)) => Ok(Self { seat, clerk, ticker }),
+            (Ok(_), None) => Err(StartError::Storage(io::Error::other("seated without having appeared"))),
+            (Err(error), ticker) => {
+                ticker.iter().for_each(Ticker::stop);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Runs the desk on a thread of its own.
+fn run_desk(
+    listener: std::net::TcpListener,
+    office: impl FnOnce(tokio::net::TcpListener) -> Office,
+) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    let listener = {
+        let _entered = runtime.enter();
+        tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?
+    };
+    let desk = Desk::new(office(listener));
+    let thread = std::thread::Builder::new().name("cluster-desk".into());
+    thread.spawn(move || runtime.block_on(desk.run())).map_err(StartError::Thread)?;
+    Ok(())
+}
+
+/// The recalls as the rest of the process takes them. The controller bounds how many are under way.
+fn bounded(mut recalled: mpsc::UnboundedReceiver<OwnableId>) -> mpsc::Receiver<OwnableId> {
+    let (forward, recalls) = mpsc::channel(64);
+    tokio::spawn(async move {
+        while let Some(ownable) = recalled.recv().await {
+            if forward.send(ownable).await.is_err() {
+                return;
+            }
+        }
+    });
+    recalls
+}
+
+/// What is to be seen before the desk has taken its first step.
+fn first_view(me: &Peer) -> ClusterView {
+    let member = MemberView {
+        name: me.incarnation.member.clone(),
+        incarnation: me.incarnation.number,
+        control: me.control,
+        handoff: me.handoff,
+    };
+    ClusterView {
+        member: me.incarnation.member.clone(),
+        incarnation: me.incarnation.number,
+        term: 0,
+        controller: None,
+        registered: false,
+        members: vec![member],
+    }
+}
+
+fn read_key(path: &Path) -> io::Result<[u8; 32]> {
+    let bytes = fs::read(path)?;
+    <[u8; 32]>::try_from(bytes)
+        .map_err(|bytes| io::Error::new(io::ErrorKind::InvalidData, format!("{} bytes instead of 32", bytes.len())))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+//! The arbiter on a real shared filesystem: terms, incarnations and ticks as files.
+//!
+//! ```text
+//! laniakea-volume                     marks the mounted volume, names its cluster and format
+//! cluster/term/00000007               who won term 7; made by link(2), never changed
+//! cluster/inc/<member>.<number>       one run of a member and how to reach it; likewise
+//! cluster/slot/<number>               the member with that bit in connectivity sets; likewise
+//! cluster/live/<member>.<number>/     exists while that run may promise anything; holds one entry:
+//!     t.<counter>.<sees>              the tick, renamed again and again by its owner
+//! cluster/tmp/                        files on their way to a link
+//! ```
+//!
+//! All of it is of constant size. Every call here blocks, perhaps for long: callers use threads of their own. Ambiguous
+//! errors (a file server that restarts may report a success as an error) are resolved by reading what is there: every
+//! record carries a nonce.
+
+mod record;
+mod volume;
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{self, ErrorKind, Write as _},
+    path::{Path, PathBuf},
+};
+
+use parking_lot::Mutex;
+use rustix::io::Errno;
+
+use crate::cluster::{
+    Arbiter, FenceOutcome, Incarnation, LiveEntry, Newcomer, Peer, SLOTS_MAX, Slots, Survey, TermRecord, TickError,
+    TickName,
+};
+
+use record::{PeerRecord, Record, SlotRecord, TermFile, decode, encode};
+pub use volume::{VOLUME_FORMAT, VolumeError, check_storage, initialise_storage};
+
+/// Terms and incarnations that are kept for people to read; none of them is needed.
+const HISTORY: usize = 16;
+
+/// Attempts to win a race for a name before something must be wrong.
+const RACES_MAX: u32 = 1000;
+
+/// The arbiter of one cluster, on its storage.
+#[derive(Debug)]
+pub struct FileArbiter {
+    root: PathBuf,
+    /// Records never change, so each is read once. Names are not reused.
+    peers: Mutex<HashMap<Incarnation, Peer>>,
+    terms: Mutex<HashMap<u64, TermRecord>>,
+}
+
+impl FileArbiter {
+    /// The arbiter on `storage`, which [`check_storage`] has approved.
+    #[must_use]
+    pub fn new(storage: &Path) -> Self {
+        Self { root: storage.join("cluster"), peers: Mutex::default(), terms: Mutex::default() }
+    }
+
+    /// Makes `folder/name` with this content, unless the name is taken. Says whether it is ours.
+    fn create(&self, folder: &str, name: &str, record: &impl Record) -> io::Result<bool> {
+        let temporary = self.root.join("tmp").join(format!("{name}.{:032x}", record.nonce()));
+        let target = self.root.join(folder).join(name);
+        let mut file = File::create_new(&temporary)?;
+        file.write_all(&encode(record)?)?;
+        file.sync_all()?;
+        let linked = fs::hard_link(&temporary, &target);
+        let removed = fs::remove_file(&temporary);
+        let ours = match linked {
+            Ok(()) => true,
+            // The link may have been made although an error came back.
+            Err(error) => match self.read_nonce(&target) {
+                Ok(nonce) => nonce == record.nonce(),
+                Err(read) if read.kind() == ErrorKind::NotFound => return Err(error),
+                Err(read) => return Err(read),
+            },
+        };
+        removed?;
+        sync_folder(&self.root.join(folder))?;
+        Ok(ours)
+    }
+
+    fn read_nonce(&self, path: &Path) -> io::Result<u128> {
+        record::nonce(&fs::read(path)?)
+    }
+
+    /// The member's bit: the one it has, or the lowest free one.
+    fn slot(&self, newcomer: &Newcomer) -> io::Result<u8> {
+        for slot in 0..SLOTS_MAX {
+            let path = self.root.join("slot").join(slot.to_string());
+            let content = match fs::read(&path) {
+                Ok(content) => content,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    let record = SlotRecord { member: newcomer.member.clone(), nonce: rand::random() };
+                    if self.create("slot", &slot.to_string(), &record)? {
+                        return Ok(slot);
+                    }
+                    fs::read(&path)?
+                }
+                Err(error) => return Err(error),
+            };
+            if decode::<SlotRecord>(&content)?.member == newcomer.member {
+                return Ok(slot);
+            }
+        }
+        Err(io::Error::other("the cluster has had too many members"))
+    }
+
+    /// The highest term there is, and the terms below it.
+    fn terms(&self) -> io::Result<Vec<u64>> {
+        let names = list(&self.root.join("term"))?;
+        let mut terms: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        terms.sort_unstable_by(|one, other| other.cmp(one));
+        Ok(terms)
+    }
+
+    fn highest_term(&self) -> io::Result<Option<TermRecord>> {
+        let Some(term) = self.terms()?.first().copied() else { return Ok(None) };
+        if let Some(known) = self.terms.lock().get(&term) {
+            return Ok(Some(known.clone()));
+        }
+        let file: TermFile = decode(&fs::read(self.root.join("term").join(term_name(term)))?)?;
+        let record = TermRecord { term, controller: file.controller };
+        let mut known = self.terms.lock();
+        known.clear();
+        known.insert(term, record.clone());
+        Ok(Some(record))
+    }
+
+    fn peer(&self, incarnation: &Incarnation) -> io::Result<Peer> {
+        if let Some(known) = self.peers.lock().get(incarnation) {
+            return Ok(known.clone());
+        }
+        let content = fs::read(self.root.join("inc").join(incarnation.to_string()))?;
+        let peer = decode::<PeerRecord>(&content)?.peer;
+        self.peers.lock().insert(incarnation.clone(), peer.clone());
+        Ok(peer)
+    }
+
+    fn live(&self, incarnation: &Incarnation) -> PathBuf {
+        self.root.join("live").join(incarnation.to_string())
+    }
+
+    /// The tick of one live directory; nothing if it is just being made, swept, or renamed under our eyes.
+    fn read_tick(&self, incarnation: &Incarnation) -> io::Result<Option<TickName>> {
+        match list(&self.live(incarnation)) {
+            Ok(names) => Ok(names.iter().find_map(|name| parse_tick(name))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Empties the live directory until it can be removed. Afterwards no rename in it can ever succeed.
+    fn sweep(&self, incarnation: &Incarnation) -> io::Result<()> {
+        let directory = self.live(incarnation);
+        for _ in 0..RACES_MAX {
+            match fs::remove_dir(&directory) {
+                Ok(()) => break,
+                Err(error) if error.kind() == ErrorKind::NotFound => break,
+                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+                Err(error) => return Err(error),
+            }
+            for name in list(&directory).or_else(nothing_if_missing)? {
+                // Its owner may have renamed it meanwhile: the next round finds the new name.
+                fs::remove_file(directory.join(name)).or_else(nothing_if_missing)?;
+            }
+        }
+        // `create_dir` would succeed if it were gone; only the removal itself proves that it is.
+        if let Err(error) = fs::remove_dir(&directory)
+            && error.kind() != ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        sync_folder(&self.root.join("live"))
+    }
+
+    /// Removes old records that only people read. Failures do not matter.
+    fn tidy(&self, won: u64) {
+        for term in self.terms().unwrap_or_default().into_iter().skip(HISTORY).filter(|term| *term < won) {
+            let _ = fs::remove_file(self.root.join("term").join(term_name(term)));
+        }
+    }
+
+    fn tidy_incarnations(&self, latest: &Incarnation, numbers: &[u64]) {
+        let keep = numbers.len().saturating_sub(HISTORY);
+        for number in numbers.iter().take(keep) {
+            let old = Incarnation { member: latest.member.clone(), number: *number };
+            // A number that still lives must stay readable.
+            if !self.live(&old).exists() {
+                let _ = fs::remove_file(self.root.join("inc").join(old.to_string()));
+            }
+        }
+    }
+}
+
+impl Arbiter for FileArbiter {
+    fn enlist(&self, newcomer: &Newcomer) -> io::Result<Peer> {
+        let slot = self.slot(newcomer)?;
+        for _ in 0..RACES_MAX {
+            let names = list(&self.root.join("inc"))?;
+            let of_member = names.iter().filter_map(|name| Incarnation::parse(name));
+            let mut numbers: Vec<_> =
+                of_member.filter(|one| one.member == newcomer.member).map(|one| one.number).collect();
+            numbers.sort_unstable();
+            let incarnation =
+                Incarnation { member: newcomer.member.clone(), number: numbers.last().map_or(1, |last| last + 1) };
+            let peer =
+                Peer { incarnation: incarnation.clone(), slot, control: newcomer.control, handoff: newcomer.handoff };
+            let record = PeerRecord { peer: peer.clone(), nonce: rand::random() };
+            if self.create("inc", &incarnation.to_string(), &record)? {
+                self.tidy_incarnations(&incarnation, &numbers);
+                return Ok(peer);
+            }
+        }
+        Err(io::Error::other("no incarnation number could be taken"))
+    }
+
+    fn appear(&self, incarnation: &Incarnation) -> io::Result<()> {
+        let directory = self.live(incarnation);
+        fs::create_dir(&directory)?;
+        File::create_new(directory.join(tick_name(&TickName::default())))?.sync_all()?;
+        sync_folder(&self.root.join("live"))
+    }
+
+    fn survey(&self) -> io::Result<Survey> {
+        let mut live = Vec::new();
+        for name in list(&self.root.join("live"))? {
+            let Some(incarnation) = Incarnation::parse(&name) else { continue };
+            // Even without a tick it is listed: whoever gathers must wait for it or fence it.
+            let tick = self.read_tick(&incarnation)?;
+            match self.peer(&incarnation) {
+                Ok(peer) => live.push(LiveEntry { peer, tick }),
+                // Swept and tidied since it was listed.
+                Err(error) if error.kind() == ErrorKind::NotFound && !self.live(&incarnation).exists() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        live.sort_by(|one, other| one.peer.incarnation.cmp(&other.peer.incarnation));
+        Ok(Survey { term: self.highest_term()?, live })
+    }
+
+    fn win_term(&self, term: u64, candidate: &Incarnation) -> io::Result<TermRecord> {
+        let record = TermFile { controller: candidate.clone(), nonce: rand::random() };
+        let won = self.create("term", &term_name(term), &record)?;
+        let highest = self.highest_term()?.ok_or_else(|| io::Error::other("the term just won is not listed"))?;
+        if won && highest.term < term {
+            return Err(io::Error::other("a term below the one just won is listed as the highest"));
+        }
+        if won && highest.term == term {
+            self.tidy(term);
+        }
+        Ok(highest)
+    }
+
+    fn fence(&self, incarnation: &Incarnation, under: u64) -> io::Result<FenceOutcome> {
+        if let Some(higher) = self.highest_term()?.filter(|highest| highest.term > under) {
+            return Ok(FenceOutcome::Superseded(higher));
+        }
+        self.sweep(incarnation)?;
+        self.peers.lock().remove(incarnation);
+        Ok(FenceOutcome::Fenced)
+    }
+
+    fn depart(&self, incarnation: &Incarnation) -> io::Result<()> {
+        self.sweep(incarnation)
+    }
+
+    fn tick(&self, incarnation: &Incarnation, name: &mut TickName, sees: Slots) -> Result<(), TickError> {
+        let directory = self.live(incarnation);
+        let next = |name: &TickName| TickName { counter: name.counter + 1, sees };
+        let rename =
+            |from: &TickName, to: &TickName| fs::rename(directory.join(tick_name(from)), directory.join(tick_name(to)));
+        let once = next(name);
+        match rename(name, &once) {
+            Ok(()) => {
+                *name = once;
+                return Ok(());
+            }
+            Err(error) if !is_missing(&error) => return Err(TickError::Io(error)),
+            Err(_) => {}
+        }
+        // A file server that restarted may have renamed and still report an error: then the new name is there.
+        let twice = next(&once);
+        match rename(&once, &twice) {
+            Ok(()) => {
+                *name = twice;
+                Ok(())
+            }
+            Err(error) if is_missing(&error) => Err(TickError::Fenced),
+            Err(error) => Err(TickError::Io(error)),
+        }
+    }
+}
+
+fn term_name(term: u64) -> String {
+    format!("{term:08}")
+}
+
+fn tick_name(name: &TickName) -> String {
+    format!("t.{:016x}.{:016x}", name.counter, name.sees.0)
+}
+
+fn parse_tick(name: &str) -> Option<TickName> {
+    let (counter, sees) = name.strip_prefix("t.")?.split_once('.')?;
+    let counter = u64::from_str_radix(counter, 16).ok()?;
+    Some(TickName { counter, sees: Slots(u64::from_str_radix(sees, 16).ok()?) })
+}
+
+/// NFS says that a directory is gone in two ways.
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::STALE.raw_os_error())
+}
+
+fn nothing_if_missing<T: Default>(error: io::Error) -> io::Result<T> {
+    if is_missing(&error) { Ok(T::default()) } else { Err(error) }
+}
+
+/// The names in a folder; one that is no UTF-8 is none of ours.
+fn list(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        if let Ok(name) = entry?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+use std::sync::Barrier;
+
+use laniakea_directory::{ClusterName, MemberName};
+
+use super::*;
+
+fn storage() -> (tempfile::TempDir, FileArbiter) {
+    let folder = tempfile::tempdir().unwrap();
+    initialise_storage(folder.path(), &ClusterName::new("one")).unwrap();
+    let arbiter = FileArbiter::new(folder.path());
+    (folder, arbiter)
+}
+
+fn newcomer(member: &str) -> Newcomer {
+    let address = "127.0.0.1:1".parse().unwrap();
+    Newcomer { member: MemberName::new(member), control: address, handoff: address }
+}
+
+fn living(arbiter: &FileArbiter, member: &str) -> Peer {
+    let peer = arbiter.enlist(&newcomer(member)).unwrap();
+    arbiter.appear(&peer.incarnation).unwrap();
+    peer
+}
+
+#[test]
+fn an_unmounted_or_foreign_storage_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = ClusterName::new("one");
+    assert!(matches!(check_storage(folder.path(), &one), Err(VolumeError::Missing(_))));
+    initialise_storage(folder.path(), &one).unwrap();
+    initialise_storage(folder.path(), &one).unwrap();
+    let other = ClusterName::new("other");
+    assert!(matches!(initialise_storage(folder.path(), &other), Err(VolumeError::Foreign { .. })));
+    fs::write(folder.path().join("laniakea-volume"), br#"{"format":2,"cluster":"one"}"#).unwrap();
+    assert!(matches!(check_storage(folder.path(), &one), Err(VolumeError::Foreign { .. })));
+}
+
+#[test]
+fn a_folder_with_something_in_it_is_not_made_a_volume() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("thesis.txt"), "precious").unwrap();
+    let refused = initialise_storage(folder.path(), &ClusterName::new("one"));
+    assert!(matches!(refused, Err(VolumeError::NotEmpty(_))));
+}
+
+#[test]
+fn numbers_rise_and_slots_stay() {
+    let (_folder, arbiter) = storage();
+    let first = arbiter.enlist(&newcomer("a.b")).unwrap();
+    let other = arbiter.enlist(&newcomer("b")).unwrap();
+    let second = arbiter.enlist(&newcomer("a.b")).unwrap();
+    assert_eq!((first.incarnation.number, second.incarnation.number), (1, 2));
+    assert_eq!((first.slot, second.slot, other.slot), (0, 0, 1));
+}
+
+#[test]
+fn a_number_is_never_used_again_however_old_records_are_tidied() {
+    let (_folder, arbiter) = storage();
+    for number in 1..=40 {
+        assert_eq!(arbiter.enlist(&newcomer("a")).unwrap().incarnation.number, number);
+    }
+    assert!(list(&arbiter.root.join("inc")).unwrap().len() <= HISTORY + 1);
+    assert_eq!(list(&arbiter.root.join("tmp")).unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_tick_is_seen_by_others_and_fails_for_ever_after_the_fence() {
+    let (_folder, arbiter) = storage();
+    let peer = living(&arbiter, "a");
+    let mut name = TickName::default();
+    let sees = Slots::NONE.with(3);
+    arbiter.tick(&peer.incarnation, &mut name, sees).unwrap();
+    let survey = arbiter.survey().unwrap();
+    assert_eq!(survey.live, [LiveEntry { peer: peer.clone(), tick: Some(TickName { counter: 1, sees }) }]);
+    assert_eq!(arbiter.fence(&peer.incarnation, 0).unwrap(), FenceOutcome::Fenced);
+    for _ in 0..3 {
+        assert!(matches!(arbiter.tick(&peer.incarnation, &mut name, sees), Err(TickError::Fenced)));
+    }
+    assert_eq!(arbiter.fence(&peer.incarnation, 0).unwrap(), FenceOutcome::Fenced, "fencing twice does no harm");
+    assert_eq!(arbiter.survey().unwrap().live, []);
+}
+
+#[test]
+fn a_rename_whose_success_was_reported_as_an_error_is_no_fence() {
+    let (_folder, arbiter) = storage();
+    let peer = living(&arbiter, "a");
+    let mut name = TickName::default();
+    arbiter.tick(&peer.incarnation, &mut name, Slots::NONE).unwrap();
+    // The member believes that its last rename failed.
+    let mut believed = TickName::default();
+    arbiter.tick(&peer.incarnation, &mut believed, Slots::NONE).unwrap();
+    assert_eq!(believed.counter, 2);
+}
+
+#[test]
+fn a_fence_wins_against_a_member_that_ticks_as_fast_as_it_can() {
+    let (_folder, arbiter) = storage();
+    let peer = living(&arbiter, "a");
+    std::thread::scope(|scope| {
+        let ticking = scope.spawn(|| {
+            let mut name = TickName::default();
+            while arbiter.tick(&peer.incarnation, &mut name, Slots::NONE).is_ok() {}
+            name.counter
+        });
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        arbiter.fence(&peer.incarnation, 0).unwrap();
+        assert!(!arbiter.live(&peer.incarnation).exists());
+        assert!(ticking.join().unwrap() > 0);
+    });
+}
+
+#[test]
+fn of_many_candidates_exactly_one_wins_each_term() {
+    let (_folder, arbiter) = storage();
+    let barrier = Barrier::new(4);
+    let wins: Vec<u64> = std::thread::scope(|scope| {
+        let candidate = |name: &'static str| {
+            let (arbiter, barrier) = (&arbiter, &barrier);
+            scope.spawn(move || {
+                let me = Incarnation { member: MemberName::new(name), number: 1 };
+                let mut won = Vec::new();
+                for term in 1..=30 {
+                    barrier.wait();
+                    let highest = arbiter.win_term(term, &me).unwrap();
+                    if highest == (TermRecord { term, controller: me.clone() }) {
+                        won.push(term);
+                    }
+                }
+                won
+            })
+        };
+        let threads = ["a", "b", "c", "d"].map(candidate);
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut sorted = wins;
+    sorted.sort_unstable();
+    assert_eq!(sorted, (1..=30).collect::<Vec<_>>());
+    assert_eq!(arbiter.terms().unwrap().len(), HISTORY);
+}
+
+#[test]
+fn a_deposed_controller_fences_nobody() {
+    let (_folder, arbiter) = storage();
+    let (a, b) = (living(&arbiter, "a"), living(&arbiter, "b"));
+    arbiter.win_term(1, &a.incarnation).unwrap();
+    let second = arbiter.win_term(2, &b.incarnation).unwrap();
+    assert_eq!(arbiter.fence(&b.incarnation, 1).unwrap(), FenceOutcome::Superseded(second));
+    assert_eq!(arbiter.survey().unwrap().live.len(), 2);
+}
+
+#[test]
+fn whoever_asks_for_a_term_that_is_taken_learns_who_holds_the_highest() {
+    let (_folder, arbiter) = storage();
+    let (a, b) = (living(&arbiter, "a"), living(&arbiter, "b"));
+    for term in 1..=20 {
+        arbiter.win_term(term, &a.incarnation).unwrap();
+    }
+    // Term 1 has been tidied away; taking the name again wins nothing.
+    assert_eq!(arbiter.win_term(1, &b.incarnation).unwrap().term, 20);
+}

@@ -1,0 +1,115 @@
+//! The marker that tells a cluster's mounted volume from an empty mount point, from another cluster's volume, and from
+//! one that a later program has written.
+
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use laniakea_directory::ClusterName;
+
+/// The name of the marker in the storage's root.
+const MARKER: &str = "laniakea-volume";
+
+/// What this program can read and write. A volume of another format is refused, never touched.
+pub const VOLUME_FORMAT: u32 = 1;
+
+/// The marker's content.
+#[derive(Debug, Serialize, Deserialize)]
+struct Marker {
+    format: u32,
+    cluster: String,
+}
+
+/// Why a storage is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// There is no marker: most likely the volume is not mounted.
+    #[error("{} has no file {MARKER}: it is not mounted, or was never initialised", .0.display())]
+    Missing(PathBuf),
+    /// The marker is of another cluster, or of another format.
+    #[error("{} is the volume of {found}", .path.display())]
+    Foreign {
+        /// The storage.
+        path: PathBuf,
+        /// What its marker says.
+        found: String,
+    },
+    /// A folder that has content but no marker is not made a volume.
+    #[error("{} is not empty and no volume", .0.display())]
+    NotEmpty(PathBuf),
+    /// The filesystem failed.
+    #[error("read or make the volume {}", .path.display())]
+    Io {
+        /// The storage.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+}
+
+/// Makes `storage` the volume of a new cluster. Doing it again changes nothing.
+///
+/// # Errors
+/// When the folder has other content, belongs to another cluster, or cannot be written.
+pub fn initialise_storage(storage: &Path, cluster: &ClusterName) -> Result<(), VolumeError> {
+    match check_storage(storage, cluster) {
+        Err(VolumeError::Missing(_)) => {}
+        decided => return decided,
+    }
+    let failed = |source| VolumeError::Io { path: storage.to_owned(), source };
+    fs::create_dir_all(storage).map_err(failed)?;
+    // Folders of a beginning that was interrupted are ours; anything else is somebody's data.
+    for entry in fs::read_dir(storage).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if name != "cluster" && name != "lost+found" && !name.as_encoded_bytes().starts_with(b".") {
+            return Err(VolumeError::NotEmpty(storage.to_owned()));
+        }
+    }
+    for folder in ["term", "inc", "slot", "live", "tmp"] {
+        fs::create_dir_all(storage.join("cluster").join(folder)).map_err(failed)?;
+    }
+    write_marker(storage, cluster).map_err(failed)?;
+    check_storage(storage, cluster)
+}
+
+/// Says whether `storage` is the mounted volume of this cluster, in a format this program knows.
+///
+/// # Errors
+/// When it is not.
+pub fn check_storage(storage: &Path, cluster: &ClusterName) -> Result<(), VolumeError> {
+    let content = fs::read(storage.join(MARKER)).map_err(|source| match source.kind() {
+        ErrorKind::NotFound => VolumeError::Missing(storage.to_owned()),
+        _ => VolumeError::Io { path: storage.to_owned(), source },
+    })?;
+    let foreign = |found| VolumeError::Foreign { path: storage.to_owned(), found };
+    let marker: Marker =
+        serde_json::from_slice(&content).map_err(|_| foreign("a program whose marker is not understood".to_owned()))?;
+    if marker.format != VOLUME_FORMAT {
+        return Err(foreign(format!("format {}, where this program knows {VOLUME_FORMAT}", marker.format)));
+    }
+    if marker.cluster != cluster.as_str() {
+        return Err(foreign(format!("cluster {}", marker.cluster)));
+    }
+    Ok(())
+}
+
+/// Links the marker into place, so that it exists only with its content.
+fn write_marker(storage: &Path, cluster: &ClusterName) -> io::Result<()> {
+    let marker = Marker { format: VOLUME_FORMAT, cluster: cluster.to_string() };
+    let temporary = storage.join("cluster/tmp").join(format!("{MARKER}.{:032x}", rand::random::<u128>()));
+    let mut file = File::create_new(&temporary)?;
+    file.write_all(&serde_json::to_vec(&marker)?)?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&temporary, storage.join(MARKER));
+    fs::remove_file(&temporary)?;
+    match linked {
+        // Somebody initialised it at the same time; the check that follows says for whom.
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(storage)?.sync_all(),
+    }
+}

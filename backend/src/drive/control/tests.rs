@@ -1,0 +1,238 @@
+//! Whole members in one process, on loopback and a scratch folder. Deadlines are generous: nothing here measures time.
+
+use std::{future::Future, time::Duration};
+
+use laniakea_config::ClusterTiming;
+use laniakea_directory::{AccountId, ClusterName};
+
+use super::*;
+use crate::drive::arbiter::initialise_storage;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct World {
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        initialise_storage(&folder.path().join("storage"), &ClusterName::new("one")).unwrap();
+        fs::write(folder.path().join("key"), [7; 32]).unwrap();
+        Self { folder }
+    }
+
+    fn settings(&self, member: &str) -> ControlSettings {
+        ControlSettings {
+            cluster: ClusterName::new("one"),
+            member: MemberName::new(member),
+            storage: self.folder.path().join("storage"),
+            key: self.folder.path().join("key"),
+            control: "127.0.0.1:0".parse().unwrap(),
+            handoff: format!("127.0.0.1:{}", 2000 + u16::from(member.as_bytes()[0])).parse().unwrap(),
+            timing: ClusterTiming::default(),
+        }
+    }
+
+    async fn start(&self, member: &str) -> ClusterHandle {
+        ClusterHandle::start(self.settings(member)).await.unwrap()
+    }
+
+    /// Three members that all see one another and are registered.
+    async fn three(&self) -> [ClusterHandle; 3] {
+        let all = [self.start("a").await, self.start("b").await, self.start("c").await];
+        for one in &all {
+            see(one, |view| view.members.len() == 3 && view.registered).await;
+        }
+        all
+    }
+}
+
+async fn in_time<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("it took far too long")
+}
+
+async fn see(handle: &ClusterHandle, wanted: impl Fn(&ClusterView) -> bool) -> Arc<ClusterView> {
+    let mut changes = handle.changes();
+    in_time(changes.wait_for(|view| wanted(view))).await.unwrap().clone()
+}
+
+fn account(number: u128) -> OwnableId {
+    OwnableId::Account(AccountId(uuid::Uuid::from_u128(number)))
+}
+
+async fn granted(handle: &ClusterHandle, number: u128) -> Epoch {
+    match in_time(handle.claim(account(number))).await {
+        Ok(Claim::Granted(grant)) => grant.epoch(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Claims until it is granted: a takeover may first answer that the dead member owns it.
+async fn taken_over(handle: &ClusterHandle, number: u128) -> Epoch {
+    in_time(async {
+        loop {
+            match handle.claim(account(number)).await {
+                Ok(Claim::Granted(grant)) => return grant.epoch(),
+                Ok(Claim::Owned { .. }) | Err(ClaimError::Unavailable) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await
+}
+
+fn by_role(all: [ClusterHandle; 3]) -> (ClusterHandle, Vec<ClusterHandle>) {
+    let (mut controllers, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.view().is_controller());
+    (controllers.pop().unwrap(), others)
+}
+
+#[tokio::test]
+async fn a_single_member_owns_validates_and_leaves() {
+    let world = World::new();
+    let alone = world.start("a").await;
+    let first = granted(&alone, 1).await;
+    assert_eq!(alone.claim(account(1)).await.unwrap(), {
+        let handoff = world.settings("a").handoff;
+        Claim::Owned { member: MemberName::new("a"), handoff, epoch: first }
+    });
+    in_time(alone.validate()).await.unwrap();
+    in_time(alone.read_permit()).await.unwrap();
+    assert_eq!(alone.owners().await.unwrap(), [(account(1), MemberName::new("a"), first)]);
+    alone.release(account(1), first);
+    let second = granted(&alone, 1).await;
+    assert!(second > first);
+    in_time(alone.shutdown()).await;
+    let living = fs::read_dir(world.folder.path().join("storage/cluster/live")).unwrap().count();
+    assert_eq!(living, 0, "nothing is left among the living");
+
+    let again = world.start("a").await;
+    assert_eq!(again.view().incarnation, 2);
+    assert!(granted(&again, 1).await > second, "epochs rise through restarts");
+}
+
+#[tokio::test]
+async fn three_members_agree_who_owns_what() {
+    let world = World::new();
+    let [a, b, c] = world.three().await;
+    let epoch = granted(&a, 1).await;
+    for other in [&b, &c] {
+        let claim = in_time(other.claim(account(1))).await.unwrap();
+        assert_eq!(claim, Claim::Owned { member: MemberName::new("a"), handoff: world.settings("a").handoff, epoch });
+    }
+    a.release(account(1), epoch);
+    assert!(taken_over(&b, 1).await > epoch);
+    let owners = c.owners().await.unwrap();
+    assert_eq!(owners.len(), 1);
+    assert_eq!(owners[0].1, MemberName::new("b"));
+}
+
+#[tokio::test]
+async fn a_killed_members_accounts_are_granted_elsewhere_and_it_is_fenced() {
+    let world = World::new();
+    let (controller, others) = by_role(world.three().await);
+    let [victim, heir] = &others[..] else { panic!() };
+    let before = granted(victim, 1).await;
+    let fenced = victim.fenced();
+    // Its sockets close, but its tick goes on: a process that is not quite dead.
+    victim.shared.aborted.cancel();
+    assert!(taken_over(heir, 1).await > before);
+    in_time(fenced.cancelled()).await;
+    assert_eq!(victim.validate().await, Err(Fenced));
+    assert!(controller.view().is_controller());
+}
+
+#[tokio::test]
+async fn owners_go_on_while_a_new_controller_is_made() {
+    let world = World::new();
+    let (controller, others) = by_role(world.three().await);
+    let [one, two] = &others[..] else { panic!() };
+    let kept = granted(one, 1).await;
+    let lost = granted(&controller, 2).await;
+    controller.abort();
+    in_time(one.validate()).await.unwrap();
+    assert!(taken_over(two, 2).await > lost);
+    let claim = in_time(two.claim(account(1))).await.unwrap();
+    assert!(matches!(claim, Claim::Owned { epoch, .. } if epoch == kept), "{claim:?}");
+    see(one, |view| view.members.len() == 2 && view.registered).await;
+}
+
+#[tokio::test]
+async fn a_restarted_member_joins_at_once_and_its_old_incarnation_is_fenced() {
+    let world = World::new();
+    let [a, b, c] = world.three().await;
+    let before = granted(&c, 1).await;
+    let fenced = c.fenced();
+    let again = world.start("c").await;
+    in_time(fenced.cancelled()).await;
+    assert!(taken_over(&again, 1).await > before);
+    for one in [&a, &b, &again] {
+        see(one, |view| view.members.iter().any(|member| member.name.as_str() == "c" && member.incarnation == 2)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_leaves_gives_everything_back_at_once() {
+    let world = World::new();
+    let [a, b, c] = world.three().await;
+    let before = granted(&a, 1).await;
+    in_time(a.shutdown()).await;
+    assert!(taken_over(&b, 1).await > before);
+    see(&c, |view| view.members.len() == 2 && view.registered).await;
+}
+
+#[tokio::test]
+async fn a_drained_member_is_asked_for_its_accounts_and_gets_no_new_ones() {
+    let world = World::new();
+    let (controller, others) = by_role(world.three().await);
+    let [drained, heir] = &others[..] else { panic!() };
+    let epoch = granted(drained, 1).await;
+    let mut recalls = drained.recalls();
+    let name = drained.view().member.clone();
+    heir.drain(name.clone());
+    assert_eq!(in_time(recalls.recv()).await, Some(account(1)));
+    drained.release(account(1), epoch);
+    assert!(taken_over(heir, 1).await > epoch);
+    assert_eq!(in_time(drained.claim(account(2))).await, Err(ClaimError::Draining));
+    controller.undrain(name);
+    in_time(async {
+        while drained.claim(account(2)).await == Err(ClaimError::Draining) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_claim_that_is_dropped_leaves_no_owner_behind() {
+    let world = World::new();
+    let [a, b, _c] = world.three().await;
+    for number in 0..200 {
+        let claim = a.claim(account(number));
+        let _ = tokio::time::timeout(Duration::from_micros(number as u64 * 5), claim).await.map(|claim| {
+            if let Ok(Claim::Granted(grant)) = claim {
+                a.release(grant.ownable(), grant.epoch());
+            }
+        });
+    }
+    for number in 0..200 {
+        taken_over(&b, number).await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_key_or_a_missing_volume_is_refused() {
+    let world = World::new();
+    let mut settings = world.settings("a");
+    settings.storage = world.folder.path().to_owned();
+    assert!(matches!(ClusterHandle::start(settings).await, Err(StartError::Volume(_))));
+    let mut settings = world.settings("a");
+    fs::write(&settings.key, [7; 31]).unwrap();
+    assert!(matches!(ClusterHandle::start(settings.clone()).await, Err(StartError::Key { .. })));
+    fs::write(&settings.key, [7; 32]).unwrap();
+    let first = ClusterHandle::start(settings.clone()).await.unwrap();
+    settings.control = first.view().members[0].control;
+    assert!(matches!(ClusterHandle::start(settings).await, Err(StartError::Listen(_))), "it is running already");
+}
