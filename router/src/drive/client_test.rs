@@ -12,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
 use crate::{
+    dialogue::{Player, Said, Script},
     drive::{
         Routes, ServerTls,
         header::receive_preamble,
@@ -387,4 +388,59 @@ async fn names_are_passed_on_as_parsed() {
     client.says("a1 LOGIN \"*)(uid=*\" x\r\n").await.unwrap();
     client.hears("a1 NO [AUTHENTICATIONFAILED] authentication failed").await;
     assert!(LoginName::parse("*)(uid=*").is_ok());
+}
+
+/// A dialogue's client over TCP.
+struct Wire(std::net::TcpStream);
+
+impl Player for Wire {
+    const HEARS_SILENCE: bool = false;
+
+    fn send(&mut self, bytes: &[u8]) {
+        // A router that has closed already has said so; what it said is still to be heard.
+        let _ = io::Write::write_all(&mut self.0, bytes);
+    }
+
+    fn answer(&mut self, _: &str) -> Result<(), String> {
+        Err("over TCP the driver is real".into())
+    }
+
+    fn next_said(&mut self) -> Option<Said> {
+        let mut bytes = [0; 4096];
+        match io::Read::read(&mut self.0, &mut bytes) {
+            Ok(0) | Err(_) => Some(Said::Asks("close".into())),
+            Ok(length) => Some(Said::Bytes(bytes[..length].to_vec())),
+        }
+    }
+}
+
+#[tokio::test]
+async fn dialogues_go_the_same_way_over_tcp() {
+    let member = FakeMember::start().await;
+    let rig = Rig::new(&[member.address], &[]).await;
+    let dialogues = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../integration-tests/dialogues");
+    let mut played = 0;
+    for (folder, service) in [("imap-prelogin", Service::Imap), ("pop3-prelogin", Service::Pop3)] {
+        for (path, script) in Script::all_in(&dialogues.join(folder)).unwrap() {
+            // The rig offers TLS and takes nobody for a router.
+            if script.needs_driver() || !script.settings.is_empty() {
+                continue;
+            }
+            let address = rig.addresses[&service];
+            let result = tokio::task::spawn_blocking(move || {
+                script.play(&mut Wire(std::net::TcpStream::connect(address).unwrap()))
+            });
+            result.await.unwrap().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            played += 1;
+        }
+    }
+    assert!(played > 10, "{played}");
+}
+
+#[test]
+fn a_forwarded_connection_needs_little_memory() {
+    fn bytes<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+    assert!(bytes(serve_client) <= 2048, "{} bytes", bytes(serve_client));
 }

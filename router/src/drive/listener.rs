@@ -53,6 +53,12 @@ impl Gate {
         Arc::new(Self { total: Arc::new(Semaphore::new(permits)), weight, per_network_max, networks: DashMap::new() })
     }
 
+    /// Counts the clients that have a place.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.networks.iter().map(|count| *count.value()).sum()
+    }
+
     /// Waits for a place in the total.
     async fn admit(&self) -> Option<Admission> {
         let permit = self.total.clone().acquire_many_owned(self.weight).await.ok()?;

@@ -199,7 +199,7 @@ impl Conversation {
     /// command to send.
     async fn begin(member: SocketAddr, preamble: &Preamble, command: &str) -> Result<Self, DialError> {
         let tcp = dial(member, CONNECT_DEADLINE).await.map_err(DialError::Connect)?;
-        let mut stream = Stream::plain(tcp);
+        let mut stream = Stream::Plain(tcp);
         let mut bytes = zeroize::Zeroizing::new(preamble.encode());
         if preamble.ticket.is_none() {
             bytes.extend_from_slice(command.as_bytes());

@@ -6,6 +6,7 @@
 //! **Architecture invariant:** the only layer with sockets, files, clocks and tasks. Every wait has a deadline; every task
 //! ends when its connection does or when the process drains.
 
+mod admin;
 mod client;
 pub mod context;
 pub mod dial;

@@ -9,11 +9,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     RouterContext, Routes, ServerTls,
+    admin::RouterAdmin,
     client::serve_client,
     listener::{Gate, accept_loop, bind},
     tls::TlsError,
 };
-use crate::observe::{install_metrics, serve_http};
+use crate::observe::{Admin, AdminToken, install_metrics, serve_http};
 
 /// How long forwarded connections may go on after the router was told to stop.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -63,6 +64,8 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
     let settings = config.routers.iter().find(|router| router.name == name);
     let settings = settings.ok_or_else(|| RunError::NoSuchRouter(name.to_owned()))?;
     let context = prepare(config, settings, &shutdown)?;
+    let token = AdminToken::load(&config.admin_token)
+        .map_err(|source| RunError::Read { path: config.admin_token.clone(), source })?;
     let listeners = listen(settings)?;
     let metrics = install_metrics();
     for (service, listener) in listeners {
@@ -70,7 +73,8 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
             Service::Metrics => {
                 let running = shutdown.clone();
                 let ready = move || !running.is_cancelled();
-                context.tasks.spawn(serve_http(listener, metrics.clone(), ready, None, shutdown.clone()));
+                let admin = Admin { routes: Arc::new(RouterAdmin(context.clone())), token: token.clone() };
+                context.tasks.spawn(serve_http(listener, metrics.clone(), ready, Some(admin), shutdown.clone()));
             }
             service => serve(service, listener, &context),
         }

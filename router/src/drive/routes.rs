@@ -176,6 +176,12 @@ impl Routes {
         self.health.lock().is_up(Instant::now(), member)
     }
 
+    /// Lists the members that are not tried at the moment.
+    #[must_use]
+    pub fn doubted(&self) -> Vec<SocketAddr> {
+        self.health.lock().doubted(Instant::now())
+    }
+
     async fn members_of(&self, cluster: &ClusterRecord) -> Result<Vec<Member>, RouteError> {
         let mut members = Vec::with_capacity(cluster.members.len());
         for name in &cluster.members {

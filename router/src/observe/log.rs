@@ -16,6 +16,6 @@ pub fn install_logging(role: &str, name: &str) {
         .with_ansi(std::io::stderr().is_terminal());
     let json = std::env::var("LANIAKEA_LOG_FORMAT").is_ok_and(|format| format.eq_ignore_ascii_case("json"));
     // An error means that a test or an embedding program has installed its own; that one stays.
-    let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
+    let _ = if json { builder.json().flatten_event(true).with_span_list(false).try_init() } else { builder.try_init() };
     tracing::info!(role, name, version = env!("CARGO_PKG_VERSION"), "process begins");
 }

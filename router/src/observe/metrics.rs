@@ -20,12 +20,9 @@ pub struct MetricsHandle(PrometheusHandle);
 /// renders nothing.
 #[must_use]
 pub fn install_metrics() -> MetricsHandle {
-    let builder = PrometheusBuilder::new();
     // Without buckets a histogram becomes a summary, which cannot be added up over processes.
-    let recorder = match PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS) {
-        Ok(with_buckets) => with_buckets.build_recorder(),
-        Err(_) => builder.build_recorder(),
-    };
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS);
+    let recorder = builder.unwrap_or_else(|_| PrometheusBuilder::new()).build_recorder();
     let handle = MetricsHandle(recorder.handle());
     if metrics::set_global_recorder(recorder).is_ok() {
         tokio::spawn(keep_up(handle.clone()));

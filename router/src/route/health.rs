@@ -53,7 +53,15 @@ impl Health {
         self.failing.get(&member).is_none_or(|breaker| breaker.until <= now)
     }
 
-    /// Whether any member is known to fail.
+    /// Lists the members that should not be tried now.
+    #[must_use]
+    pub fn doubted(&self, now: Instant) -> Vec<SocketAddr> {
+        let mut doubted: Vec<_> = self.failing.iter().filter(|(_, breaker)| breaker.until > now).map(|(member, _)| *member).collect();
+        doubted.sort();
+        doubted
+    }
+
+    /// Whether no member is known to fail.
     #[must_use]
     pub fn is_all_well(&self) -> bool {
         self.failing.is_empty()
@@ -76,6 +84,7 @@ mod tests {
         assert!(health.is_up(now, MEMBER));
         health.on_failure(now, MEMBER);
         assert!(!health.is_up(now, MEMBER));
+        assert_eq!(health.doubted(now), [MEMBER]);
         assert!(health.is_up(now + BACK_OFF_FIRST, MEMBER));
         health.on_success(MEMBER);
         assert!(health.is_up(now, MEMBER) && health.is_all_well());
