@@ -1,0 +1,63 @@
+//! `laniakea directory`: the embedded LDAP server.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use laniakea_config::Role;
+use laniakea_router::observe;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::{exit::Failure, installation::Installation, role};
+
+/// Run the LDAP server of an installation that has none of its own.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  laniakea directory --config /etc/laniakea/laniakea.yaml")]
+pub struct Directory {
+    #[command(flatten)]
+    installation: Installation,
+}
+
+impl Directory {
+    pub fn run(self) -> Result<(), Failure> {
+        role::raise_limits();
+        let config = self.installation.load(Role::Directory)?;
+        let Some(embedded) = &config.directory.embedded else {
+            return Err(Failure::configuration(
+                "the configuration has no `embedded` in `directory`: this installation uses an LDAP server of its own",
+            ));
+        };
+        role::run("directory", "directory", &self.installation.path(), async |shutdown| {
+            if let Some(address) = embedded.metrics {
+                observe(address, embedded.listen, shutdown.clone()).await?;
+            }
+            Ok(laniakea_directory::server::serve(embedded, shutdown).await?)
+        })
+    }
+}
+
+/// Serves metrics and health. The server is ready once it can be connected to.
+async fn observe(address: SocketAddr, ldap: SocketAddr, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address).await.with_context(|| format!("listen for metrics on {address}"))?;
+    let is_ready = Arc::new(AtomicBool::new(false));
+    let ready = Arc::clone(&is_ready);
+    let ends = shutdown.clone();
+    tokio::spawn(async move {
+        while !ends.is_cancelled() && TcpStream::connect(ldap).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        ready.store(true, Ordering::Relaxed);
+    });
+    let metrics = observe::install_metrics();
+    let ends = shutdown.clone();
+    let ready = move || is_ready.load(Ordering::Relaxed) && !ends.is_cancelled();
+    tokio::spawn(observe::serve_http(listener, metrics, ready, None, shutdown));
+    Ok(())
+}
