@@ -1,2 +1,15 @@
 //! Real processes, real clients, simulation, benchmarks.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+//!
+//! - [`up`]: the real program in a folder of its own, killed and started again by tests.
+//! - [`client`]: mail protocols as a client sees them.
+//! - [`storm`]: deliveries with a ledger of what was acknowledged.
+//! - [`tool`]: other people's programs.
+//!
+//! The tests are in `tests/`; each file is one topic and starts what it needs itself. `integration-tests/run` installs
+//! the programs they use and runs everything.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod client;
+pub mod storm;
+pub mod tool;
+pub mod up;

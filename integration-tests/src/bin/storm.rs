@@ -58,7 +58,8 @@ async fn main() -> Result<()> {
     }
     let elapsed = started.elapsed();
     times.sort_unstable();
-    let at = |share: f64| times.get((times.len() as f64 * share) as usize).map_or(0.0, |took| took.as_secs_f64() * 1000.0);
+    let at =
+        |share: f64| times.get((times.len() as f64 * share) as usize).map_or(0.0, |took| took.as_secs_f64() * 1000.0);
     println!(
         "{{\"mode\":\"{:?}\",\"done\":{},\"errors\":{errors},\"per_second\":{:.0},\"p50_ms\":{:.2},\"p99_ms\":{:.2}}}",
         load.mode,
@@ -75,7 +76,9 @@ impl Load {
         let mode = match args.next().as_deref() {
             Some("logins") => Mode::Logins,
             Some("deliver") => Mode::Deliver,
-            _ => bail!("usage: storm logins|deliver --at ADDR [--user PATTERN] [--users N] [--password PW] [--bytes N] [--connections N] [--count N]"),
+            _ => bail!(
+                "usage: storm logins|deliver --at ADDR [--user PATTERN] [--users N] [--password PW] [--bytes N] [--connections N] [--count N]"
+            ),
         };
         let mut load = Self {
             mode,
@@ -109,7 +112,10 @@ impl Load {
     }
 
     fn message(&self, turn: usize) -> Vec<u8> {
-        let mut text = format!("From: <storm@example.net>\r\nSubject: storm {turn}\r\nMessage-ID: <storm-{turn}@example.net>\r\n\r\n").into_bytes();
+        let mut text = format!(
+            "From: <storm@example.net>\r\nSubject: storm {turn}\r\nMessage-ID: <storm-{turn}@example.net>\r\n\r\n"
+        )
+        .into_bytes();
         while text.len() < self.bytes {
             text.extend_from_slice(b"All work and no play makes a mail server a dull thing to measure at night.\r\n");
         }
