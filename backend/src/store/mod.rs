@@ -20,6 +20,7 @@
 
 mod batch;
 mod blob;
+pub mod check;
 mod files;
 pub mod format;
 pub mod fs;

@@ -9,12 +9,12 @@ use std::io;
 use std::path::Path;
 
 use super::blob::BodyRef;
-use super::files::{ReadError, read_segment_header, read_snapshot_header, read_to, read_up_to};
+use super::files::{ReadError, read_segment_header, read_snapshot_header, read_to};
 use super::format::batch::{self, BatchHeader};
 use super::format::layout::Name;
 use super::format::record::{RawBody, Records};
 use super::format::segment::{Seal, SegmentHeader};
-use super::format::snapshot::{FOOTER_BYTES, HEADER_BYTES, SnapshotHeader, decode_discards};
+use super::format::snapshot::{HEADER_BYTES, SnapshotHeader, decode_discards};
 use super::format::{ALIGNMENT, FormatError, Position, checksum};
 use super::fs::{Fs, FsFile};
 use super::sabotage::{self, Sabotage};
@@ -304,23 +304,26 @@ pub fn read_snapshot<F: Fs>(fs: &F, dir: &Path, name: Name) -> Result<Snapshot, 
         return Err(FormatError::Damaged("the snapshot bears another's name").into());
     }
     let length = file.len()?;
-    let (Some(expected), Some(tables), Some(footer)) =
-        (header.file_bytes(), header.discards_offset(), header.footer_offset())
-    else {
+    let (Some(expected), Some(tables)) = (header.file_bytes(), header.discards_offset()) else {
         return Err(FormatError::Damaged("impossible lengths in a snapshot").into());
     };
-    if length != expected || read_up_to(&file, footer, FOOTER_BYTES)? != header.footer() {
+    if length != expected {
         return Err(FormatError::Damaged("a snapshot without its end").into());
     }
-    let state_length =
-        usize::try_from(header.state_length).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    let state_length = usize::try_from(header.state_length).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
     let mut state = vec![0; state_length];
     file.read_exact_at(&mut state, HEADER_BYTES as u64)?;
-    let discards = read_to(&file, tables, Some(tables + header.discards_length))?;
-    if checksum(&state, 0) != header.state_checksum || checksum(&discards, 0) != header.discards_checksum {
+    let state_end = HEADER_BYTES as u64 + header.state_length;
+    let rest = read_to(&file, state_end, Some(length))?;
+    let (padding, rest) = rest.split_at_checked((tables - state_end) as usize).unwrap_or_default();
+    let (discards, footer) = rest.split_at_checked(header.discards_length as usize).unwrap_or_default();
+    if padding.iter().any(|byte| *byte != 0) || footer != header.footer() {
+        return Err(FormatError::Damaged("a snapshot without its end").into());
+    }
+    if checksum(&state, 0) != header.state_checksum || checksum(discards, 0) != header.discards_checksum {
         return Err(FormatError::Damaged("checksum of a snapshot").into());
     }
-    let discards = decode_discards(&discards)?.into_iter().collect();
+    let discards = decode_discards(discards)?.into_iter().collect();
     Ok((header, state, discards))
 }
 
