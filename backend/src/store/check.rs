@@ -74,7 +74,11 @@ pub fn dump<F: Fs>(fs: &F, dir: &Path, out: &mut impl io::Write) -> Result<Audit
         }
         Seen::Batch(batch) => {
             let header = &batch.header;
-            writeln!(out, "  batch {} at {} acked {} records {}", header.seq, header.offset, header.acked, header.records)
+            writeln!(
+                out,
+                "  batch {} at {} acked {} records {}",
+                header.seq, header.offset, header.acked, header.records
+            )
         }
         Seen::Record(RawRecord { payload, body }) => match body {
             RawBody::Absent => writeln!(out, "    change of {} bytes", payload.len()),
@@ -82,7 +86,11 @@ pub fn dump<F: Fs>(fs: &F, dir: &Path, out: &mut impl io::Write) -> Result<Audit
                 writeln!(out, "    change of {} bytes, body of {}", payload.len(), bytes.len())
             }
             RawBody::File(BodyFile { epoch, number, length, .. }) => {
-                writeln!(out, "    change of {} bytes, body of {length} in {BODIES}/{epoch:032x}.{number:x}", payload.len())
+                writeln!(
+                    out,
+                    "    change of {} bytes, body of {length} in {BODIES}/{epoch:032x}.{number:x}",
+                    payload.len()
+                )
             }
         },
         Seen::Snapshot(name, Position { seq, generation, offset, .. }) => {

@@ -135,6 +135,8 @@ pub struct Log<F: Fs> {
     older: Vec<Seal>,
     /// The place behind the last batch written.
     end: Position,
+    /// Whether the name of the newest segment may not be on disk yet.
+    name_in_doubt: bool,
     acked: u64,
     next_file: u64,
     spare: Vec<u8>,
@@ -197,6 +199,7 @@ impl<F: Fs> Log<F> {
             attempted: None,
             older: Vec::new(),
             end: Position::default(),
+            name_in_doubt: false,
             acked: 0,
             next_file: 1,
             spare: Vec::new(),
@@ -238,18 +241,18 @@ impl<F: Fs> Log<F> {
     }
 
     fn adopt(&mut self, found: Found) -> Result<Recovered, LinkError> {
-        let Found { mut recovered, end, older, acked, carry, settled, snapshots, garbage, discards, .. } = found;
+        let Found { mut recovered, end, name_in_doubt, older, acked, carry, settled, .. } = found;
         assert!(carry.is_none() || !settled, "only the last batch of an unclean end is written again");
         self.state = State::Ready;
         self.prepared = None;
-        (self.end, self.older, self.acked) = (end, older, acked);
-        (self.snapshots, self.discards) = (snapshots, discards);
+        (self.end, self.name_in_doubt, self.older, self.acked) = (end, name_in_doubt, older, acked);
+        (self.snapshots, self.discards) = (found.snapshots, found.discards);
         self.unsaved = Unsaved {
             bytes: recovered.report.replayed_bytes,
             records: found.replayed_records,
             snapshot_bytes: recovered.snapshot.as_ref().map_or(0, |state| state.len() as u64),
         };
-        self.doomed = garbage.into_iter().map(|name| (end.seq + 1, name)).collect();
+        self.doomed = found.garbage.into_iter().map(|name| (end.seq + 1, name)).collect();
         if settled {
             return Ok(recovered);
         }
@@ -522,6 +525,10 @@ impl<F: Fs> Log<F> {
         if header.generation == 1 {
             make_dir(&*self.fs, &self.dir).map_err(LinkError::Io)?;
         }
+        if self.name_in_doubt && !sabotage::on(Sabotage::SkipOldNameSync) {
+            // The new header says that the old segment is there; so it has to stay.
+            self.fs.sync_dir(&self.dir).map_err(LinkError::Io)?;
+        }
         let header_bytes = header.encode();
         let mut end =
             Position { generation: header.generation, offset: header_bytes.len() as u64, body_bytes: 0, ..self.end };
@@ -548,6 +555,7 @@ impl<F: Fs> Log<F> {
         self.reader.remember_segment(header.generation, Arc::clone(&file));
         self.older = header.seals;
         self.end = end;
+        self.name_in_doubt = false;
         self.current = Some(Current { file, nonce, synced: end.offset });
         Ok(())
     }
@@ -581,7 +589,7 @@ impl<F: Fs> Log<F> {
 
     /// Deletes what has no use any more, as far as a later batch was stored: then its publisher was the owner.
     fn sweep(&mut self) {
-        let acked = if sabotage::on(Sabotage::SweepEarly) { u64::MAX } else { self.acked };
+        let acked = self.acked;
         let (ripe, waiting) = std::mem::take(&mut self.doomed).into_iter().partition(|(after, _)| *after <= acked);
         self.doomed = waiting;
         for (_, name) in ripe as Vec<(u64, Name)> {

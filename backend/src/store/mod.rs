@@ -35,4 +35,6 @@ pub use log::{Appended, Limits, Log, Stored, Synced, WriteError};
 pub use recover::{Damage, OpenError, Record, Recovered, Report};
 
 #[cfg(test)]
+mod crash_test;
+#[cfg(test)]
 mod log_test;

@@ -110,6 +110,8 @@ pub struct Found {
     pub recovered: Recovered,
     /// Where the newest segment is to be sealed.
     pub end: Position,
+    /// Whether the newest segment may lose its name: nothing in it proves that its directory was synced.
+    pub name_in_doubt: bool,
     /// The segments older than the newest.
     pub older: Vec<Seal>,
     pub acked: u64,
@@ -149,7 +151,8 @@ pub fn recover<F: Fs>(fs: &F, dir: &Path, epoch: u128, own: Option<Own>) -> Resu
     };
     let newest = open_segment(fs, dir, generation)?;
     let own = own.filter(|own| own.nonce == newest.header.nonce);
-    if newest.header.epoch > epoch || (newest.header.epoch == epoch && own.is_none()) {
+    let stale = newest.header.epoch > epoch || (newest.header.epoch == epoch && own.is_none());
+    if stale && !sabotage::on(Sabotage::IgnoreEpochs) {
         return Err(OpenError::Stale);
     }
     let mut chosen = choose_snapshot(fs, dir, epoch, &names, &newest)?;
@@ -310,7 +313,8 @@ pub fn read_snapshot<F: Fs>(fs: &F, dir: &Path, name: Name) -> Result<Snapshot, 
     if length != expected {
         return Err(FormatError::Damaged("a snapshot without its end").into());
     }
-    let state_length = usize::try_from(header.state_length).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    let state_length =
+        usize::try_from(header.state_length).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
     let mut state = vec![0; state_length];
     file.read_exact_at(&mut state, HEADER_BYTES as u64)?;
     let state_end = HEADER_BYTES as u64 + header.state_length;
@@ -398,6 +402,7 @@ impl<'a, F: Fs> Replay<'a, F> {
         }
 
         let clean = last.as_ref().is_some_and(|batch| batch.header.records == 0);
+        let trusting = sabotage::on(Sabotage::SkipCarry) || sabotage::on(Sabotage::LinkLate);
         let mut carry = None;
         match last {
             // What the writer itself has synced is not in doubt.
@@ -405,7 +410,7 @@ impl<'a, F: Fs> Replay<'a, F> {
             // The batch that ends an ownership says nothing that would have to be kept.
             Some(batch) if clean => self.at = batch.before,
             // All batches but the last were synced, because another followed; a snapshot proves it as well.
-            Some(batch) if batch.header.seq > self.snapshot_seq && !sabotage::on(Sabotage::SkipCarry) => {
+            Some(batch) if batch.header.seq > self.snapshot_seq && !trusting => {
                 self.at = batch.before;
                 self.records.truncate(before_last);
                 carry = Some(Carry { records: batch.records.to_vec(), count: batch.header.records });
@@ -424,6 +429,7 @@ impl<'a, F: Fs> Replay<'a, F> {
         };
         Ok(Found {
             end: self.at,
+            name_in_doubt: self.at.offset == segment.header_bytes,
             older: segment.header.seals.clone(),
             acked: self.acked.max(segment.header.acked),
             carry,

@@ -18,12 +18,12 @@ pub enum Sabotage {
     SkipSeal,
     /// The last batch of a dead owner is trusted to be on disk.
     SkipCarry,
+    /// The name of a segment without batches is trusted to be on disk.
+    SkipOldNameSync,
     /// After an unclean end the old segment stays open until the first write.
     LinkLate,
     /// After a failed sync the batch is read back and believed.
     TrustFailedSync,
-    /// Segments and snapshots that are still needed are deleted.
-    SweepEarly,
     /// A segment of a higher epoch does not stop a writer.
     IgnoreEpochs,
 }

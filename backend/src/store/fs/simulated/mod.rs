@@ -36,6 +36,8 @@ pub enum Caching {
 pub enum Fault {
     /// Power is lost before the operation; nothing works any more, for anybody.
     PowerLoss,
+    /// The member's process dies before the operation; nothing works for this member any more.
+    Death,
     /// The operation is not done.
     Error(io::ErrorKind),
     /// The operation is done, and yet an error is returned: the answer was lost.
@@ -72,6 +74,7 @@ struct Member {
     caching: Caching,
     /// Writes stay in the member's memory until they are synced.
     writes_back_late: bool,
+    dead: bool,
     dirty: BTreeMap<Inode, Vec<Write>>,
     missing: BTreeSet<PathBuf>,
     found: BTreeMap<PathBuf, Inode>,
@@ -132,6 +135,13 @@ impl SimulatedFs {
         });
     }
 
+    /// Whether operations can succeed at all.
+    #[must_use]
+    pub fn has_power(&self) -> bool {
+        let mut world = self.world.lock();
+        !world.without_power && world.member(self.member).is_some_and(|member| !member.dead)
+    }
+
     /// How many operations this member has begun.
     #[must_use]
     pub fn operations(&self) -> u64 {
@@ -184,11 +194,13 @@ impl SimulatedFs {
     /// Begins an operation: counts it, waits at a gate, and says what goes wrong.
     fn begin(&self) -> io::Result<(MutexGuard<'_, World>, Option<Fault>)> {
         let mut world = self.world.lock();
-        let (mut gate, mut fault) = (None, None);
+        let (mut gate, mut fault, mut dead) = (None, None, false);
         if let Some(member) = world.member(self.member) {
             member.operations += 1;
             gate = member.gates.remove(&member.operations);
             fault = member.faults.remove(&member.operations);
+            member.dead |= fault == Some(Fault::Death);
+            dead = member.dead;
         }
         if let Some(gate) = gate {
             drop(world);
@@ -198,6 +210,7 @@ impl SimulatedFs {
         world.without_power |= fault == Some(Fault::PowerLoss);
         match fault {
             _ if world.without_power => Err(io::Error::other("power was lost")),
+            _ if dead => Err(io::Error::other("the process is dead")),
             Some(Fault::Error(kind)) => Err(kind.into()),
             fault => Ok((world, fault)),
         }
