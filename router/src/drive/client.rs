@@ -1,6 +1,6 @@
 //! One client connection of a router, from its first byte to its last.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{mem, net::SocketAddr, sync::Arc, time::Instant};
 
 use laniakea_config::Service;
 use tokio::net::TcpStream;
@@ -9,18 +9,20 @@ use tracing::Instrument;
 use super::{
     Client, RouterContext, Stream,
     header::{is_trusted, receive_introduction},
-    listener::Admission,
+    listener::{Admission, NetworkPlace},
     mail,
     prelogin::{Event, PreLogin, accept_tls},
     reach::{Reached, reach},
     splice::{Ended, SpliceReport, splice},
 };
 use crate::{
-    handoff::{Protocol, SessionId},
-    session::{ImapLogin, LoginOutcome, LoginRequest, Peer, Pop3Login, Protection, Session, Settings},
+    handoff::{Preamble, Protocol, SessionId},
+    session::{Fault, Forward, ImapLogin, LoginOutcome, LoginRequest, Peer, Pop3Login, Protection, Session, Settings},
 };
 
 /// Serves one accepted connection.
+///
+/// What happens before the splice needs much room for a moment, what comes after little for hours: the first is boxed.
 pub async fn serve_client(
     tcp: TcpStream,
     peer: SocketAddr,
@@ -28,19 +30,56 @@ pub async fn serve_client(
     context: Arc<RouterContext>,
     _admission: Admission,
 ) {
-    // Large while it lasts, and gone before the connection is spliced for hours.
-    let Some((stream, client)) = Box::pin(receive(tcp, peer, service, &context)).await else { return };
-    let Some(_place) = context.gate.enter(client.address.ip()) else {
+    let Some(established) = Box::pin(establish(tcp, peer, service, context.clone())).await else { return };
+    forward(established, &context).await;
+}
+
+/// A client and its member, ready to be spliced.
+struct Established {
+    session: SessionId,
+    protocol: Protocol,
+    client: Stream,
+    client_unread: Vec<u8>,
+    member: Stream,
+    member_unread: Vec<u8>,
+    _place: NetworkPlace,
+}
+
+/// Everything before the splice; protocols that are not spliced end here.
+async fn establish(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    service: Service,
+    context: Arc<RouterContext>,
+) -> Option<Established> {
+    let (stream, client) = receive(tcp, peer, service, &context).await?;
+    let Some(place) = context.gate.enter(client.address.ip()) else {
         metrics::counter!("laniakea_router_turned_away_total").increment(1);
-        return;
+        return None;
     };
     match service {
-        Service::Imap | Service::Imaps => serve_login::<ImapLogin>(stream, client, &context).await,
-        Service::Pop3 | Service::Pop3s => serve_login::<Pop3Login>(stream, client, &context).await,
-        Service::Smtp => Box::pin(mail::serve_smtp(stream, client, context.clone())).await,
-        Service::Lmtp => Box::pin(mail::serve_lmtp(stream, client, context.clone())).await,
+        Service::Imap | Service::Imaps => return log_in::<ImapLogin>(stream, client, &context, place).await,
+        Service::Pop3 | Service::Pop3s => return log_in::<Pop3Login>(stream, client, &context, place).await,
+        Service::Smtp => mail::serve_smtp(stream, client, context).await,
+        Service::Lmtp => mail::serve_lmtp(stream, client, context).await,
         // `router` opens no such listeners.
         Service::Submission | Service::Submissions | Service::Http | Service::Https | Service::Metrics => {}
+    }
+    None
+}
+
+/// Copies both ways for as long as client and member like, or the router runs.
+async fn forward(established: Established, context: &RouterContext) {
+    let Established { session, protocol, client, client_unread, member, member_unread, _place } = established;
+    let forwarded = || metrics::gauge!("laniakea_router_forwarded_connections", "protocol" => protocol.as_str());
+    forwarded().increment(1.0);
+    let report = tokio::select! {
+        report = splice(client, member, context.limits.idle, client_unread, member_unread) => Some(report),
+        () = context.drained.cancelled() => None,
+    };
+    forwarded().decrement(1.0);
+    if let Some(report) = report {
+        report_end(session, &report);
     }
 }
 
@@ -101,40 +140,32 @@ impl Front for Pop3Login {
     }
 }
 
-async fn serve_login<S: Front>(stream: Stream, client: Client, context: &RouterContext) {
-    let protocol = S::PROTOCOL.as_str();
-    metrics::counter!("laniakea_router_connections_total", "protocol" => protocol).increment(1);
-    let session = client.session;
-    let span = tracing::info_span!("session", %session, client = %client.address, protocol);
-    let establishing = Box::pin(establish::<S>(stream, client, context).instrument(span));
-    let Some(established) = establishing.await else { return };
-    let gauge = metrics::gauge!("laniakea_router_forwarded_connections", "protocol" => protocol);
-    gauge.increment(1.0);
-    let idle = context.limits.idle;
-    let splicing = splice(established.stream, established.member, idle, established.unread, established.member_unread);
-    let report = tokio::select! {
-        report = splicing => Some(report),
-        () = context.drained.cancelled() => None,
-    };
-    gauge.decrement(1.0);
-    if let Some(report) = report {
-        report_end(session, &report);
-    }
-}
-
-/// A client and its member, ready to be spliced.
-struct Established {
+/// Serves a client until it has logged in.
+async fn log_in<S: Front>(
     stream: Stream,
-    unread: Vec<u8>,
-    member: Stream,
-    member_unread: Vec<u8>,
-}
-
-/// Everything before the splice.
-async fn establish<S: Front>(stream: Stream, client: Client, context: &RouterContext) -> Option<Established> {
+    client: Client,
+    context: &RouterContext,
+    place: NetworkPlace,
+) -> Option<Established> {
+    let protocol = S::PROTOCOL;
+    metrics::counter!("laniakea_router_connections_total", "protocol" => protocol.as_str()).increment(1);
+    let session = client.session;
+    let span = tracing::info_span!("session", %session, client = %client.address, protocol = protocol.as_str());
     let mut settings = Settings::new(&context.domain, protection(&stream, &client), Peer::Client);
     settings.login_within = context.limits.login;
-    let mut prelogin = PreLogin::new(stream, S::begin(Instant::now(), settings), Some(context.tls.clone()));
+    let prelogin = PreLogin::new(stream, S::begin(Instant::now(), settings), Some(context.tls.clone()));
+    let (client, forward, member) = converse(prelogin, &client, context, protocol).instrument(span).await?;
+    let Reached { stream: member, unread: member_unread, .. } = member;
+    Some(Established { session, protocol, client, client_unread: forward.unread, member, member_unread, _place: place })
+}
+
+/// Answers logins until one is accepted.
+async fn converse<S: Front>(
+    mut prelogin: PreLogin<S>,
+    client: &Client,
+    context: &RouterContext,
+    protocol: Protocol,
+) -> Option<(Stream, Forward, Reached)> {
     let mut member = None;
     loop {
         let event = tokio::select! {
@@ -143,39 +174,32 @@ async fn establish<S: Front>(stream: Stream, client: Client, context: &RouterCon
         };
         match event {
             Event::Login(waiting, request) => {
-                let preamble = client.preamble(S::PROTOCOL, waiting.tls_facts());
-                let (outcome, reached) = log_in(context, &preamble, &request).await;
-                member = reached;
+                let preamble = client.preamble(protocol, waiting.tls_facts());
+                let outcome = match try_login(context, &preamble, &request).await {
+                    Ok(mut reached) => {
+                        let lines = mem::take(&mut reached.reply_line);
+                        member = Some(reached);
+                        LoginOutcome::Relay(lines)
+                    }
+                    Err(fault) => LoginOutcome::Refused(fault),
+                };
                 prelogin = waiting.answer(outcome);
             }
-            Event::LoggedIn(stream, forward) => {
-                let (member, member_unread) = member?;
-                return Some(Established { stream, unread: forward.unread, member, member_unread });
-            }
+            Event::LoggedIn(stream, forward) => return Some((stream, forward, member?)),
             Event::Over => return None,
         }
     }
 }
 
 /// Tries one login and counts it.
-async fn log_in(
-    context: &RouterContext,
-    preamble: &crate::handoff::Preamble,
-    request: &LoginRequest,
-) -> (LoginOutcome, Option<(Stream, Vec<u8>)>) {
+async fn try_login(context: &RouterContext, preamble: &Preamble, request: &LoginRequest) -> Result<Reached, Fault> {
     let began = Instant::now();
     let result = reach(context, preamble, request).await;
     let protocol = preamble.protocol.as_str();
     let outcome = result.as_ref().map_or_else(|fault| fault.as_str(), |_| "logged-in");
     metrics::counter!("laniakea_router_logins_total", "protocol" => protocol, "outcome" => outcome).increment(1);
     metrics::histogram!("laniakea_router_login_seconds", "protocol" => protocol).record(began.elapsed());
-    match result {
-        Ok(Reached { stream, reply_line, unread }) => (LoginOutcome::Relay(reply_line), Some((stream, unread))),
-        Err(fault) => {
-            tracing::info!(login = %request.login, fault = fault.as_str(), "login refused");
-            (LoginOutcome::Refused(fault), None)
-        }
-    }
+    result.inspect_err(|fault| tracing::info!(login = %request.login, fault = fault.as_str(), "login refused"))
 }
 
 fn protection(stream: &Stream, client: &Client) -> Protection {

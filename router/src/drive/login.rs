@@ -24,6 +24,8 @@ use crate::{
 
 /// How long a member may take to greet. A process that runs greets at once; one that is frozen never does.
 const GREETING_DEADLINE: Duration = Duration::from_secs(2);
+/// How long an owner may take to greet a session that has a ticket: it may have to open the account first.
+const OPENING_DEADLINE: Duration = Duration::from_secs(3);
 /// Longest line of a member: a ticket in base64 and some text.
 const LINE_BYTES_MAX: usize = 8192;
 /// Lines of a member before its verdict.
@@ -95,7 +97,7 @@ pub async fn imap_to_member(
     let plain = encode_plain(request.authzid.as_deref(), request.login.as_str(), &request.secret);
     let command = format!("{tag} AUTHENTICATE PLAIN {}\r\n", *plain);
     let mut member = Conversation::begin(member, preamble, &command).await?;
-    let greeting = member.greeting().await?;
+    let greeting = member.greeting(preamble).await?;
     if let Some(verdict) = imap_greeting(&greeting, preamble, tag)? {
         return Ok(member.end(verdict));
     }
@@ -126,7 +128,7 @@ pub async fn pop3_to_member(
     let plain = encode_plain(request.authzid.as_deref(), request.login.as_str(), &request.secret);
     let command = format!("AUTH PLAIN {}\r\n", *plain);
     let mut member = Conversation::begin(member, preamble, &command).await?;
-    let greeting = member.greeting().await?;
+    let greeting = member.greeting(preamble).await?;
     if preamble.ticket.is_some() || !greeting.starts_with("+OK") {
         return Ok(member.end(pop3_reply(&greeting)?));
     }
@@ -209,8 +211,9 @@ impl Conversation {
         Ok(Self { stream, lines: LineBuffer::new(LINE_BYTES_MAX) })
     }
 
-    async fn greeting(&mut self) -> Result<String, DialError> {
-        let until = Instant::now() + GREETING_DEADLINE;
+    async fn greeting(&mut self, preamble: &Preamble) -> Result<String, DialError> {
+        let within = if preamble.ticket.is_some() { OPENING_DEADLINE } else { GREETING_DEADLINE };
+        let until = Instant::now() + within;
         timeout_at(until.into(), self.line()).await.map_err(|_| DialError::Silent)?
     }
 

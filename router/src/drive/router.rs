@@ -172,3 +172,7 @@ async fn drain(context: &RouterContext) {
         let _ = tokio::time::timeout(Duration::from_secs(1), context.tasks.wait()).await;
     }
 }
+
+#[cfg(test)]
+#[path = "router_test.rs"]
+mod tests;

@@ -5,6 +5,7 @@
 
 use std::{
     cell::RefCell,
+    future::poll_fn,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -53,20 +54,22 @@ pub enum Ended {
 ///
 /// `a_unread` was read from `a` before and still belongs to `b`; `b_unread` the other way round. When one side ends its
 /// half, the other is told so and may go on with its own.
-pub async fn splice(
+///
+/// Not an `async fn`: that would store each argument twice, and this is what waits for hours.
+pub fn splice(
     mut a: Stream,
     mut b: Stream,
     idle: Duration,
     a_unread: impl Into<Vec<u8>>,
     b_unread: impl Into<Vec<u8>>,
-) -> SpliceReport {
+) -> impl Future<Output = SpliceReport> + Send {
     let mut forth = Direction::new(a_unread.into());
     let mut back = Direction::new(b_unread.into());
     let mut watch = Watch { last: Instant::now(), idle };
-    let ended = {
+    async move {
         let timer = sleep_until(watch.due());
         tokio::pin!(timer);
-        std::future::poll_fn(|cx| {
+        let ended = poll_fn(|cx| {
             let moved_before = forth.moved + back.moved;
             let forth_done = forth.poll_copy(cx, &mut a, &mut b).is_ready();
             let back_done = back.poll_copy(cx, &mut b, &mut a).is_ready();
@@ -79,9 +82,9 @@ pub async fn splice(
             }
             watch.poll(cx, timer.as_mut(), forth.moved + back.moved > moved_before)
         })
-        .await
-    };
-    SpliceReport { forth: forth.moved, back: back.moved, ended }
+        .await;
+        SpliceReport { forth: forth.moved, back: back.moved, ended }
+    }
 }
 
 /// One way.
