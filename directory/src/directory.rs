@@ -5,8 +5,10 @@ use std::{io, path::Path, sync::Arc};
 use laniakea_config::DirectorySettings;
 
 use crate::{
-    error::{LookupError, Outage, SetupError},
+    error::{LookupError, SetupError},
     id::{AccountId, ClusterName},
+    ldap::Question,
+    lookup::Lookups,
     memory::Table,
     name::{Address, LoginName, Secret},
     record::{AccountRecord, ClusterRecord},
@@ -24,7 +26,7 @@ pub struct Directory {
 /// Where the answers come from.
 enum Source {
     Memory(Table),
-    Ldap,
+    Ldap(Lookups),
 }
 
 impl Directory {
@@ -34,10 +36,7 @@ impl Directory {
     ///
     /// Only if the settings cannot be used at all: a bad URL, an unreadable file.
     pub fn connect(settings: &DirectorySettings) -> Result<Self, SetupError> {
-        if settings.urls.is_empty() {
-            return Err(SetupError::NoUrl);
-        }
-        Ok(Self { source: Arc::new(Source::Ldap) })
+        Ok(Self { source: Arc::new(Source::Ldap(Lookups::new(settings)?)) })
     }
 
     /// Makes a directory of a table, for tests.
@@ -54,7 +53,7 @@ impl Directory {
     pub async fn account_by_login(&self, login: &LoginName) -> Result<Option<Arc<AccountRecord>>, LookupError> {
         match &*self.source {
             Source::Memory(table) => table.by_login(login),
-            Source::Ldap => Err(Outage::NoServer.into()),
+            Source::Ldap(lookups) => lookups.account(Question::Login(login.folded())).await,
         }
     }
 
@@ -95,7 +94,7 @@ impl Directory {
     pub async fn account_by_id(&self, id: AccountId) -> Result<Option<Arc<AccountRecord>>, LookupError> {
         match &*self.source {
             Source::Memory(table) => Ok(table.by_id(id)),
-            Source::Ldap => Err(Outage::NoServer.into()),
+            Source::Ldap(lookups) => lookups.account(Question::Id(id)).await,
         }
     }
 
@@ -107,7 +106,7 @@ impl Directory {
     pub async fn cluster(&self, name: &ClusterName) -> Result<Option<Arc<ClusterRecord>>, LookupError> {
         match &*self.source {
             Source::Memory(table) => Ok(table.cluster(name)),
-            Source::Ldap => Err(Outage::NoServer.into()),
+            Source::Ldap(lookups) => lookups.cluster(name).await,
         }
     }
 
@@ -119,7 +118,7 @@ impl Directory {
     pub async fn clusters(&self) -> Result<Vec<Arc<ClusterRecord>>, LookupError> {
         match &*self.source {
             Source::Memory(table) => Ok(table.clusters()),
-            Source::Ldap => Err(Outage::NoServer.into()),
+            Source::Ldap(lookups) => lookups.clusters().await,
         }
     }
 
@@ -131,13 +130,16 @@ impl Directory {
     pub async fn verify(&self, account: &AccountRecord, password: &Secret) -> Result<bool, LookupError> {
         match &*self.source {
             Source::Memory(table) => Ok(!password.is_empty() && table.verify(account.id, password)),
-            Source::Ldap => Err(Outage::NoServer.into()),
+            Source::Ldap(lookups) => lookups.verify(account, password).await,
         }
     }
 
     /// Takes as long as [`Self::verify`] does, for accounts that do not exist.
     pub async fn verify_nobody(&self, password: &Secret) {
-        let _ = password;
+        match &*self.source {
+            Source::Memory(_) => {}
+            Source::Ldap(lookups) => lookups.verify_nobody(password).await,
+        }
     }
 
     /// Writes what is remembered to a file, for the next start. Never a password hash.
@@ -146,8 +148,10 @@ impl Directory {
     ///
     /// If the file cannot be written; nothing depends on it.
     pub async fn save_cache(&self, path: &Path) -> io::Result<()> {
-        let _ = path;
-        Ok(())
+        match &*self.source {
+            Source::Memory(_) => Ok(()),
+            Source::Ldap(lookups) => lookups.save(path.to_owned()).await,
+        }
     }
 
     /// Reads what an earlier process remembered and returns how many answers that were. Its answers count as stale: they
@@ -157,8 +161,10 @@ impl Directory {
     ///
     /// If the file cannot be read or is damaged; the cache is then empty, which does no harm.
     pub async fn load_cache(&self, path: &Path) -> io::Result<usize> {
-        let _ = path;
-        Ok(0)
+        match &*self.source {
+            Source::Memory(_) => Ok(0),
+            Source::Ldap(lookups) => lookups.load(path.to_owned()).await,
+        }
     }
 
     /// Whether answers may be stale because no server can be reached.
@@ -166,14 +172,14 @@ impl Directory {
     pub fn is_degraded(&self) -> bool {
         match &*self.source {
             Source::Memory(_) => false,
-            Source::Ldap => true,
+            Source::Ldap(lookups) => lookups.is_degraded(),
         }
     }
 
     async fn account_by_exact_address(&self, address: &Address) -> Result<Option<Arc<AccountRecord>>, LookupError> {
         match &*self.source {
             Source::Memory(table) => table.by_address(address),
-            Source::Ldap => Err(Outage::NoServer.into()),
+            Source::Ldap(lookups) => lookups.account(Question::Address(address.clone())).await,
         }
     }
 }

@@ -8,7 +8,7 @@
 //! - [`password`]: the stored forms of passwords; pure, and the bounded threads that compute them.
 //! - [`provision`]: accounts and clusters made, changed and removed, for the command line.
 //! - [`server`]: the LDAP server of installations that run none of their own.
-//! - `ldap`, `cache`: private; how the client talks, and what it remembers.
+//! - `ldap`, `cache`, `remembered`, `lookup`: private; how the client talks, what it remembers, which of both counts.
 //!
 //! # Architecture invariants
 //!
@@ -19,14 +19,19 @@
 //! - A password hash never leaves the process, and a password never reaches a log.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod cache;
 mod directory;
+pub mod dn;
 pub mod error;
 pub mod id;
+mod ldap;
+mod lookup;
 mod memory;
 pub mod name;
 pub mod password;
 pub mod provision;
 pub mod record;
+mod remembered;
 pub mod resolve;
 pub mod server;
 

@@ -1,10 +1,14 @@
-//! The stored forms of passwords.
+//! Passwords: the stored forms, and the bounded work of checking them.
+//!
+//! - [`verify`] and [`hash_password`] are pure and slow on purpose; call them on a thread that may block.
+//! - `Checker` runs them on such threads, a few at a time, and remembers for a short while what it has proved.
+//!
+//! What is stored is `{SCHEME}value` (RFC 2307 §5.3 and its relatives). A value without a scheme proves nothing: whoever
+//! wants passwords in plain text says `{CLEARTEXT}`.
 
-use crate::name::Secret;
+mod checker;
+mod proofs;
+mod scheme;
 
-/// Makes the form in which a new password is stored: `{ARGON2}`.
-#[must_use]
-pub fn hash_password(password: &Secret) -> String {
-    let _ = password;
-    String::from("{ARGON2}")
-}
+pub(crate) use checker::Checker;
+pub use scheme::{has_scheme, hash_password, verify};

@@ -1,9 +1,41 @@
 //! The LDAP server of installations that run none of their own.
+//!
+//! LDAP version 3 (RFC 4511) with simple binds, StartTLS and LDAPS, over an embedded database on a local disk. It is
+//! meant for one machine: for high availability run OpenLDAP or 389-ds with replication; the client is the same.
+//!
+//! What it deliberately does not do: SASL, referrals, aliases, replication, a closed schema.
+//!
+//! - `schema`, `entry`, `filter`, `change`, `access`, `root`: what entries mean; pure.
+//! - `store`: entries on the disk.
+//! - `operation`: one request in, its answers out.
+//! - `connection`, `listen`: sockets, TLS and their limits.
+//!
+//! # Architecture invariants
+//!
+//! - Only the store's writer thread writes; an operation is answered after its commit.
+//! - A panic costs the connection or the change it happened in, never the server.
+//! - Only the administrator reads `userPassword`, by whatever operation.
 
-use std::io;
+mod access;
+mod change;
+mod connection;
+mod entry;
+mod filter;
+mod listen;
+mod operation;
+mod refusal;
+mod root;
+mod schema;
+mod store;
+
+use std::{io, path::PathBuf};
 
 use laniakea_config::EmbeddedDirectory;
 use tokio_util::sync::CancellationToken;
+
+pub use listen::Server;
+
+use crate::dn::DnError;
 
 /// Why the server cannot start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +43,34 @@ pub enum ServeError {
     /// A listener cannot be opened.
     #[error("listen for LDAP")]
     Listen(#[source] io::Error),
+    /// A file cannot be read, or a folder not be made.
+    #[error("read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Certificate or key cannot be used.
+    #[error("use the certificate {}", path.display())]
+    Certificate {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// The database cannot be opened.
+    #[error("open the directory's database")]
+    Database(#[from] redb::Error),
+    /// The base or the administrator's name is malformed.
+    #[error("base or administrator")]
+    Name(#[from] DnError),
+    /// The administrator's password file is empty: that would let anybody in.
+    #[error("the administrator's password is empty")]
+    NoPassword,
+    /// The base entry cannot be made.
+    #[error("make the base entry: {0}")]
+    Base(String),
 }
 
 /// Serves until `shutdown` is cancelled; makes the database and the base entry on the first start.
@@ -19,8 +79,6 @@ pub enum ServeError {
 ///
 /// If the database, a secret, a certificate or a listener cannot be opened.
 pub async fn serve(settings: &EmbeddedDirectory, shutdown: CancellationToken) -> Result<(), ServeError> {
-    let listener = tokio::net::TcpListener::bind(settings.listen).await.map_err(ServeError::Listen)?;
-    shutdown.cancelled().await;
-    drop(listener);
+    Server::open(settings).await?.run(shutdown).await;
     Ok(())
 }

@@ -1,0 +1,267 @@
+//! Look-ups through the cache: what is fresh is used, what is stale only while nobody answers.
+//!
+//! | remembered | directory answers | directory silent |
+//! |---|---|---|
+//! | fresh | not asked | not asked |
+//! | aging | asked in the background | remembered answer |
+//! | stale | its answer | remembered answer, however old |
+//! | stale "unknown", or nothing | its answer | temporary failure |
+//!
+//! An old "unknown" is never used: the account may have been made since, and mail for it would bounce.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use laniakea_config::DirectorySettings;
+use metrics::{counter, gauge};
+
+use crate::{
+    cache::Ages,
+    error::{LookupError, Outage, SetupError},
+    id::{AccountId, ClusterName},
+    ldap::{Client, Question, flight::Flights},
+    name::Secret,
+    password::Checker,
+    record::{AccountRecord, ClusterRecord},
+    remembered::{Found, Remembered},
+};
+
+/// Accounts whose stored hashes are remembered.
+const HASHES_MAX: usize = 100_000;
+/// The question to which every cluster is the answer; no other begins with this letter.
+const CLUSTERS: &str = "c";
+
+type AccountAnswer = Result<Option<AccountRecord>, LookupError>;
+type ClustersAnswer = Result<Option<Vec<ClusterRecord>>, LookupError>;
+type HashesAnswer = Result<Option<Vec<String>>, LookupError>;
+
+/// The LDAP client with everything it remembers.
+pub(crate) struct Lookups {
+    client: Arc<Client>,
+    /// Accounts and clusters; saved to a file.
+    routes: Arc<Remembered>,
+    /// Password hashes; never saved.
+    hashes: Arc<Remembered>,
+    accounts_under_way: Arc<Flights<Question, AccountAnswer>>,
+    clusters_under_way: Arc<Flights<(), ClustersAnswer>>,
+    hashes_under_way: Arc<Flights<String, HashesAnswer>>,
+    checker: Checker,
+}
+
+impl Lookups {
+    pub(crate) fn new(settings: &DirectorySettings) -> Result<Self, SetupError> {
+        let ages = Ages { fresh: settings.fresh, unknown: settings.unknown };
+        Ok(Self {
+            client: Arc::new(Client::new(settings)?),
+            routes: Arc::new(Remembered::new(ages, settings.entries_max)),
+            hashes: Arc::new(Remembered::new(ages, HASHES_MAX.min(settings.entries_max))),
+            accounts_under_way: Flights::new(),
+            clusters_under_way: Flights::new(),
+            hashes_under_way: Flights::new(),
+            checker: Checker::new(),
+        })
+    }
+
+    pub(crate) fn is_degraded(&self) -> bool {
+        self.client.is_degraded()
+    }
+
+    /// Finds the account a question means.
+    pub(crate) async fn account(&self, question: Question) -> Result<Option<Arc<AccountRecord>>, LookupError> {
+        let name = name_of(&question);
+        let found = self.routes.find::<AccountRecord>(&name);
+        let answer = self.answer("account", found, || self.ask_account(question)).await?;
+        Ok(answer.map(Arc::new))
+    }
+
+    /// Finds a cluster by its name.
+    pub(crate) async fn cluster(&self, name: &ClusterName) -> Result<Option<Arc<ClusterRecord>>, LookupError> {
+        let is_it = |cluster: &Arc<ClusterRecord>| cluster.name == *name;
+        if let Some(cluster) = self.clusters().await?.into_iter().find(is_it) {
+            return Ok(Some(cluster));
+        }
+        // It may be new: the list is asked for again when it is older than "unknown" may be, counted from its making.
+        match self.routes.find::<()>(&missing(name)) {
+            Found::Fresh(None) => Ok(None),
+            _ => {
+                let clusters = match self.ask_clusters().await {
+                    Err(LookupError::Unavailable(outage)) => return Err(outage.into()),
+                    other => other?.unwrap_or_default(),
+                };
+                let found = clusters.into_iter().map(Arc::new).find(is_it);
+                if found.is_none() {
+                    self.routes.put::<()>(&missing(name), None);
+                }
+                Ok(found)
+            }
+        }
+    }
+
+    /// Lists every cluster.
+    pub(crate) async fn clusters(&self) -> Result<Vec<Arc<ClusterRecord>>, LookupError> {
+        let found = self.routes.find::<Vec<ClusterRecord>>(CLUSTERS);
+        let answer = self.answer("clusters", found, || self.ask_clusters()).await?;
+        Ok(answer.unwrap_or_default().into_iter().map(Arc::new).collect())
+    }
+
+    /// Whether `password` is the account's.
+    pub(crate) async fn verify(&self, account: &AccountRecord, password: &Secret) -> Result<bool, LookupError> {
+        if password.is_empty() {
+            return Ok(false);
+        }
+        let found = self.hashes.find::<Vec<String>>(&account.dn);
+        let was_remembered = !matches!(found, Found::Miss);
+        let Some(stored) = self.answer("password", found, || self.ask_hashes(account.dn.clone())).await? else {
+            return self.verify_renamed(account, password).await;
+        };
+        if stored.is_empty() {
+            return self.client.bind(&account.dn, password).await;
+        }
+        if self.checker.check(account.id, password, &stored).await? {
+            return Ok(true);
+        }
+        // It may have been changed since we asked.
+        match was_remembered.then_some(self.ask_hashes(account.dn.clone())) {
+            Some(asked) => match asked.await {
+                Ok(Some(now)) if now != stored => self.checker.check(account.id, password, &now).await,
+                _ => Ok(false),
+            },
+            None => Ok(false),
+        }
+    }
+
+    pub(crate) async fn verify_nobody(&self, password: &Secret) {
+        self.checker.check_nobody(password).await;
+    }
+
+    /// Writes routes to a file; never a hash.
+    pub(crate) async fn save(&self, path: PathBuf) -> io::Result<()> {
+        let routes = Arc::clone(&self.routes);
+        tokio::task::spawn_blocking(move || routes.save(&path)).await?
+    }
+
+    /// Reads routes from a file, as stale answers.
+    pub(crate) async fn load(&self, path: PathBuf) -> io::Result<usize> {
+        let routes = Arc::clone(&self.routes);
+        tokio::task::spawn_blocking(move || routes.load(&path)).await?
+    }
+
+    /// The entry is not where the record says: it was renamed, or deleted.
+    async fn verify_renamed(&self, account: &AccountRecord, password: &Secret) -> Result<bool, LookupError> {
+        let Some(now) = self.ask_account(Question::Id(account.id)).await? else { return Ok(false) };
+        match self.ask_hashes(now.dn.clone()).await? {
+            Some(stored) if !stored.is_empty() => self.checker.check(account.id, password, &stored).await,
+            Some(_) => self.client.bind(&now.dn, password).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Decides between what is remembered and what the directory says; see the table above.
+    async fn answer<T, F>(
+        &self,
+        what: &'static str,
+        found: Found<T>,
+        ask: impl FnOnce() -> F,
+    ) -> Result<Option<T>, LookupError>
+    where
+        F: Future<Output = Result<Option<T>, LookupError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let count =
+            |result| counter!("laniakea_directory_cache_total", "what" => what, "result" => result).increment(1);
+        match found {
+            Found::Fresh(answer) => {
+                count("fresh");
+                Ok(answer)
+            }
+            Found::Aging(answer) => {
+                count("aging");
+                if !self.is_degraded() {
+                    tokio::spawn(ask());
+                }
+                Ok(Some(answer))
+            }
+            Found::Stale(answer) if self.is_degraded() => {
+                // The pool's keeper finds out when the directory is back; nobody has to wait for that.
+                count("stale");
+                Ok(Some(answer))
+            }
+            Found::Stale(answer) => match ask().await {
+                Err(LookupError::Unavailable(_)) => {
+                    count("stale");
+                    Ok(Some(answer))
+                }
+                other => {
+                    count("expired");
+                    other
+                }
+            },
+            Found::Miss => {
+                count("missed");
+                ask().await
+            }
+        }
+    }
+
+    fn ask_account(&self, question: Question) -> impl Future<Output = AccountAnswer> + Send + use<> {
+        let (client, routes) = (Arc::clone(&self.client), Arc::clone(&self.routes));
+        let flights = Arc::clone(&self.accounts_under_way);
+        async move {
+            let flight = {
+                let question = question.clone();
+                async move || {
+                    let answer = client.account(&question).await?;
+                    routes.put(&name_of(&question), answer.as_ref());
+                    if let Some(account) = &answer {
+                        routes.put(&name_of(&Question::Id(account.id)), Some(account));
+                    }
+                    gauge!("laniakea_directory_cached_answers").set(routes.len() as f64);
+                    Ok(answer)
+                }
+            };
+            flights.join(question, || async move { flight().await }).await.unwrap_or(Err(Outage::Broken.into()))
+        }
+    }
+
+    fn ask_clusters(&self) -> impl Future<Output = ClustersAnswer> + Send + use<> {
+        let (client, routes) = (Arc::clone(&self.client), Arc::clone(&self.routes));
+        let flights = Arc::clone(&self.clusters_under_way);
+        async move {
+            let flight = async move || {
+                let answer = client.clusters().await?;
+                routes.put(CLUSTERS, Some(&answer));
+                Ok(Some(answer))
+            };
+            flights.join((), || async move { flight().await }).await.unwrap_or(Err(Outage::Broken.into()))
+        }
+    }
+
+    fn ask_hashes(&self, dn: String) -> impl Future<Output = HashesAnswer> + Send + use<> {
+        let (client, hashes) = (Arc::clone(&self.client), Arc::clone(&self.hashes));
+        let flights = Arc::clone(&self.hashes_under_way);
+        async move {
+            let flight = {
+                let dn = dn.clone();
+                async move || {
+                    let answer = client.passwords(&dn).await?;
+                    hashes.put(&dn, answer.as_ref());
+                    Ok(answer)
+                }
+            };
+            flights.join(dn, || async move { flight().await }).await.unwrap_or(Err(Outage::Broken.into()))
+        }
+    }
+}
+
+/// Gives every question a text of its own.
+fn name_of(question: &Question) -> String {
+    match question {
+        Question::Login(login) => format!("l{login}"),
+        Question::Address(address) => format!("a{}", address.folded()),
+        Question::Id(AccountId(id)) => format!("i{id}"),
+    }
+}
+
+/// The question whether a cluster is missing.
+fn missing(name: &ClusterName) -> String {
+    format!("m{name}")
+}

@@ -1,0 +1,170 @@
+//! `{SCHEME}value`: read, computed, compared in constant time.
+//!
+//! Refused on purpose: `{CRYPT}` with DES or `$1$`, which a modern machine tries out in hours.
+
+use argon2::{
+    Algorithm, Argon2, Params, Version,
+    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+};
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use hmac::{Hmac, KeyInit, Mac};
+use md5::Md5;
+use sha1::Sha1;
+use sha2::{Digest, Sha256, Sha384, Sha512};
+use subtle::ConstantTimeEq;
+
+use crate::name::Secret;
+
+/// Longer values are not hashes but mistakes.
+const STORED_BYTES_MAX: usize = 1024;
+/// 256 MiB: above, one check could starve the process of memory.
+const ARGON2_KIB_MAX: u32 = 256 * 1024;
+/// A check with more rounds than this would take seconds.
+const PBKDF2_ROUNDS_MAX: u32 = 10_000_000;
+/// The costs of new hashes: about 5 ms and 4 MiB, since a login storm after a fail-over must be bearable.
+const ARGON2_NEW_KIB: u32 = 4096;
+const ARGON2_NEW_PASSES: u32 = 3;
+const SALT_BYTES: usize = 16;
+
+/// Base64 as directories hold it: with or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// Makes the form in which a new password is stored: `{ARGON2}` (Argon2id). Slow on purpose.
+#[must_use]
+pub fn hash_password(password: &Secret) -> String {
+    let salt: [u8; SALT_BYTES] = rand::random();
+    let hashed = Params::new(ARGON2_NEW_KIB, ARGON2_NEW_PASSES, 1, None)
+        .map(|params| Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+        .ok()
+        .and_then(|argon2| argon2.hash_password_with_salt(password.expose(), &salt).ok());
+    match hashed {
+        Some(hash) => format!("{{ARGON2}}{hash}"),
+        // Only a password of 4 GiB gets here; a value that verifies nothing locks the account instead of opening it.
+        None => String::from("{ARGON2}"),
+    }
+}
+
+/// Whether a stored value says how it was made.
+#[must_use]
+pub fn has_scheme(stored: &[u8]) -> bool {
+    std::str::from_utf8(stored).is_ok_and(|stored| split_scheme(stored).is_some())
+}
+
+/// Whether `password` is the one that `stored` was made from. Slow on purpose.
+///
+/// An unknown scheme, a malformed value and an empty password verify nothing.
+#[must_use]
+pub fn verify(stored: &str, password: &Secret) -> bool {
+    if password.is_empty() || stored.len() > STORED_BYTES_MAX {
+        return false;
+    }
+    let Some((scheme, value)) = split_scheme(stored) else { return false };
+    let password = password.expose();
+    match scheme.to_ascii_uppercase().as_str() {
+        "ARGON2" | "ARGON2I" | "ARGON2ID" => verify_argon2(value, password),
+        "SSHA512" | "SHA512" => verify_digest::<Sha512>(value, password),
+        "SSHA384" | "SHA384" => verify_digest::<Sha384>(value, password),
+        "SSHA256" | "SHA256" => verify_digest::<Sha256>(value, password),
+        "SSHA" | "SHA" => verify_digest::<Sha1>(value, password),
+        "SMD5" | "MD5" => verify_digest::<Md5>(value, password),
+        "PBKDF2-SHA256" | "PBKDF2_SHA256" => verify_pbkdf2::<32>(value, password, pbkdf2::pbkdf2_hmac::<Sha256>),
+        "PBKDF2-SHA512" | "PBKDF2_SHA512" => verify_pbkdf2::<64>(value, password, pbkdf2::pbkdf2_hmac::<Sha512>),
+        "PBKDF2" | "PBKDF2-SHA1" => verify_pbkdf2::<20>(value, password, pbkdf2::pbkdf2_hmac::<Sha1>),
+        "CRYPT" => verify_crypt(value, password),
+        "SCRAM-SHA-256" => verify_scram(value, password),
+        "CLEARTEXT" | "PLAIN" => equal(value.as_bytes(), password),
+        _ => false,
+    }
+}
+
+/// Splits `{SCHEME}value`, or RFC 5803's `SCRAM-SHA-256$value`.
+fn split_scheme(stored: &str) -> Option<(&str, &str)> {
+    if let Some(value) = stored.strip_prefix("SCRAM-SHA-256$") {
+        return Some(("SCRAM-SHA-256", value));
+    }
+    let (scheme, value) = stored.strip_prefix('{')?.split_once('}')?;
+    let plausible = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    plausible.then_some((scheme, value))
+}
+
+fn verify_argon2(value: &str, password: &[u8]) -> bool {
+    let Ok(hash) = PasswordHash::new(value) else { return false };
+    let affordable = Params::try_from(&hash).is_ok_and(|params| params.m_cost() <= ARGON2_KIB_MAX);
+    affordable && Argon2::default().verify_password(password, &hash).is_ok()
+}
+
+/// `base64(digest(password || salt) || salt)`; the salt may be empty.
+fn verify_digest<D: Digest>(value: &str, password: &[u8]) -> bool {
+    let Ok(bytes) = BASE64.decode(value) else { return false };
+    let size = <D as Digest>::output_size();
+    let Some((expected, salt)) = bytes.split_at_checked(size) else { return false };
+    let digest = D::new().chain_update(password).chain_update(salt).finalize();
+    equal(&digest, expected)
+}
+
+/// `rounds$salt$key`, in the base64 of passlib: `.` for `+`, no padding.
+fn verify_pbkdf2<const N: usize>(value: &str, password: &[u8], derive: fn(&[u8], &[u8], u32, &mut [u8])) -> bool {
+    let mut fields = value.split('$');
+    let (Some(rounds), Some(salt), Some(key), None) = (fields.next(), fields.next(), fields.next(), fields.next())
+    else {
+        return false;
+    };
+    let (Ok(rounds), Ok(salt), Ok(key)) = (rounds.parse(), decode_ab64(salt), decode_ab64(key)) else { return false };
+    if key.len() != N || !(1..=PBKDF2_ROUNDS_MAX).contains(&rounds) {
+        return false;
+    }
+    let mut derived = [0; N];
+    derive(password, &salt, rounds, &mut derived);
+    equal(&derived, &key)
+}
+
+fn decode_ab64(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
+    BASE64.decode(text.replace('.', "+"))
+}
+
+/// The modular crypt formats that are still worth something.
+fn verify_crypt(value: &str, password: &[u8]) -> bool {
+    match value.get(..3) {
+        Some("$5$" | "$6$") => sha_crypt::ShaCrypt::default().verify_password(password, value).is_ok(),
+        Some("$y$") => yescrypt::Yescrypt::default().verify_password(password, value).is_ok(),
+        Some("$2b" | "$2a" | "$2y") => bcrypt::verify(password, value).unwrap_or(false),
+        _ => false,
+    }
+}
+
+/// RFC 5803 (`rounds:salt$stored:server`) and Dovecot's `rounds,salt,stored,server`: does the password give StoredKey?
+///
+/// SASLprep (RFC 5802 §2.2) is left out: it changes no printable US-ASCII password.
+fn verify_scram(value: &str, password: &[u8]) -> bool {
+    let fields: Vec<&str> = value.split([':', '$', ',']).collect();
+    let [rounds, salt, stored_key, _server_key] = fields.as_slice() else { return false };
+    let (Ok(rounds), Ok(salt), Ok(stored_key)) = (rounds.parse(), BASE64.decode(salt), BASE64.decode(stored_key))
+    else {
+        return false;
+    };
+    if !(1..=PBKDF2_ROUNDS_MAX).contains(&rounds) {
+        return false;
+    }
+    // RFC 5802 §3: StoredKey = H(HMAC(Hi(password, salt, i), "Client Key")).
+    let salted: [u8; 32] = pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, &salt, rounds);
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&salted) else { return false };
+    mac.update(b"Client Key");
+    let client_key = mac.finalize().into_bytes();
+    equal(&Sha256::digest(client_key), &stored_key)
+}
+
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
+
+#[cfg(test)]
+#[path = "scheme_test.rs"]
+mod tests;

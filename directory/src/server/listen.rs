@@ -1,0 +1,250 @@
+//! Opens the database and the listeners, and starts a task for each connection.
+
+use std::{fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use laniakea_config::{EmbeddedDirectory, TlsSettings};
+use metrics::{counter, gauge};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    ServeError,
+    change::Change,
+    connection::{Connection, Stream, accept_tls},
+    entry::Attribute,
+    operation::Context,
+    store::Store,
+};
+use crate::{dn::Dn, name::Secret, password::Checker};
+
+/// Connections at a time; more are closed at once.
+const CONNECTIONS_MAX: usize = 10_000;
+/// How long open connections may take to end.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// The database inside the data folder.
+const DATABASE_FILE: &str = "directory.redb";
+
+/// A server whose database and listeners are open.
+pub struct Server {
+    context: Arc<Context>,
+    acceptor: Option<TlsAcceptor>,
+    plain: TcpListener,
+    tls: Option<TcpListener>,
+}
+
+impl Server {
+    /// Opens everything; makes the database and the base entry on the first start.
+    ///
+    /// # Errors
+    ///
+    /// If the database, a secret, a certificate or a listener cannot be opened.
+    pub async fn open(settings: &EmbeddedDirectory) -> Result<Self, ServeError> {
+        let acceptor = load_tls(settings)?;
+        let context = Arc::new(open_context(settings, acceptor.is_some())?);
+        make_base(&context).await?;
+        let plain = TcpListener::bind(settings.listen).await.map_err(ServeError::Listen)?;
+        let tls = match settings.listen_tls {
+            Some(address) => Some(TcpListener::bind(address).await.map_err(ServeError::Listen)?),
+            None => None,
+        };
+        tracing::info!(listen = %settings.listen, base = %context.base, "the directory serves");
+        Ok(Self { context, acceptor, plain, tls })
+    }
+
+    /// Returns where LDAP is spoken, which differs from the settings if they say port 0.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not tell.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.plain.local_addr()
+    }
+
+    /// Returns where LDAPS is spoken, if anywhere.
+    #[must_use]
+    pub fn local_tls_addr(&self) -> Option<SocketAddr> {
+        self.tls.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Serves until `shutdown` is cancelled and the open connections have ended.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let connections = Connections {
+            context: self.context,
+            acceptor: self.acceptor,
+            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            tasks: TaskTracker::new(),
+            shutdown,
+        };
+        let tls = async {
+            match &self.tls {
+                Some(listener) => connections.accept(listener, Kind::Tls).await,
+                None => connections.shutdown.cancelled().await,
+            }
+        };
+        tokio::join!(connections.accept(&self.plain, Kind::Plain), tls);
+        connections.tasks.close();
+        if timeout(DRAIN_MAX, connections.tasks.wait()).await.is_err() {
+            tracing::warn!("LDAP connections did not end in time");
+        }
+    }
+}
+
+/// How a listener's connections begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Tls,
+}
+
+/// What it takes to start connections.
+struct Connections {
+    context: Arc<Context>,
+    acceptor: Option<TlsAcceptor>,
+    places: Arc<Semaphore>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Connections {
+    async fn accept(&self, listener: &TcpListener, kind: Kind) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((socket, _)) => self.start(socket, kind),
+                Err(error) => {
+                    // Out of descriptors, most likely: those that are open must end first.
+                    tracing::warn!(%error, "accept an LDAP connection");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn start(&self, socket: TcpStream, kind: Kind) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            counter!("laniakea_directory_server_refused_connections_total").increment(1);
+            return;
+        };
+        let (context, acceptor) = (Arc::clone(&self.context), self.acceptor.clone());
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            let _counted = Counted::new(place);
+            // Answers are small and somebody waits for each.
+            let _ = socket.set_nodelay(true);
+            let stream = match (kind, &acceptor) {
+                (Kind::Plain, _) => Ok(Stream::Plain(socket)),
+                (Kind::Tls, Some(acceptor)) => accept_tls(acceptor, socket).await,
+                (Kind::Tls, None) => return,
+            };
+            match stream {
+                Ok(stream) => Connection::new(context, acceptor, stream).run(shutdown).await,
+                Err(error) => tracing::debug!(%error, "an LDAPS handshake failed"),
+            }
+        });
+    }
+}
+
+/// A place among the connections, counted while it is held.
+struct Counted {
+    _place: OwnedSemaphorePermit,
+}
+
+impl Counted {
+    fn new(place: OwnedSemaphorePermit) -> Self {
+        counter!("laniakea_directory_server_connections_total").increment(1);
+        gauge!("laniakea_directory_server_connections").increment(1);
+        Self { _place: place }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        gauge!("laniakea_directory_server_connections").decrement(1);
+    }
+}
+
+fn open_context(settings: &EmbeddedDirectory, start_tls: bool) -> Result<Context, ServeError> {
+    let file = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ServeError::File { path, source }
+    };
+    let password = fs::read(&settings.admin_password).map_err(file(&settings.admin_password))?;
+    let admin_password = Secret::new(password.trim_ascii_end().to_vec());
+    if admin_password.is_empty() {
+        return Err(ServeError::NoPassword);
+    }
+    fs::create_dir_all(&settings.data).map_err(file(&settings.data))?;
+    Ok(Context {
+        store: Store::open(&settings.data.join(DATABASE_FILE))?,
+        checker: Checker::new(),
+        base: Dn::parse(&settings.base)?,
+        admin: Dn::parse(&settings.admin_dn)?,
+        admin_password,
+        start_tls,
+    })
+}
+
+/// Makes the base entry of a new database.
+async fn make_base(context: &Context) -> Result<(), ServeError> {
+    let there = context.store.reader()?.find(&context.base).map_err(|refusal| ServeError::Base(refusal.text))?;
+    if there.is_some() {
+        return Ok(());
+    }
+    let Some((name, value)) = context.base.rdn().and_then(|rdn| rdn.values().next()) else {
+        return Err(ServeError::Base("the base is empty".into()));
+    };
+    let mut classes: Vec<Vec<u8>> = match name.to_ascii_lowercase().as_str() {
+        "dc" => vec!["dcObject".into(), "organization".into()],
+        "o" => vec!["organization".into()],
+        "ou" => vec!["organizationalUnit".into()],
+        _ => vec!["organizationalRole".into()],
+    };
+    classes.insert(0, "top".into());
+    let mut attributes = vec![Attribute { name: "objectClass".into(), values: classes }];
+    match name.to_ascii_lowercase().as_str() {
+        "dc" => attributes.push(Attribute { name: "o".into(), values: vec![value.into()] }),
+        "o" | "ou" | "cn" => {}
+        _ => attributes.push(Attribute { name: "cn".into(), values: vec![value.into()] }),
+    }
+    let change = Change::Add { dn: context.base.clone(), attributes };
+    let answer = context.store.write(change, context.admin.to_string()).await;
+    match answer.map_err(|gone| ServeError::Base(gone.to_string()))?.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(refusal)) => Err(ServeError::Base(refusal.text)),
+        Err(_) => Err(ServeError::Base("the writer has ended".into())),
+    }
+}
+
+/// Loads certificate and key. Without LDAPS they may be absent: then there is no StartTLS either.
+fn load_tls(settings: &EmbeddedDirectory) -> Result<Option<TlsAcceptor>, ServeError> {
+    let TlsSettings { certificate, key, .. } = &settings.tls;
+    if settings.listen_tls.is_none() && !certificate.exists() {
+        return Ok(None);
+    }
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| unreadable(certificate, &error))?;
+    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key_der))
+        .map_err(|source| ServeError::Certificate { path: certificate.clone(), source })?;
+    Ok(Some(TlsAcceptor::from(Arc::new(config))))
+}
+
+fn unreadable(path: &Path, error: &rustls::pki_types::pem::Error) -> ServeError {
+    ServeError::File { path: path.to_owned(), source: io::Error::new(io::ErrorKind::InvalidData, error.to_string()) }
+}
