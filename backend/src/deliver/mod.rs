@@ -15,6 +15,8 @@ use laniakea_router::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::mailbox::BodyRecord;
+
 pub use hop::{HOPS_MAX, NextHop, group};
 pub use outcome::{DeliveryOutcome, Outcome};
 pub use trace::{RECEIVED_MAX, Trace, date, received_count, return_path};
@@ -44,10 +46,8 @@ pub struct Addressee {
 pub struct Delivery {
     /// A delivery the account has seen before adds nothing and counts as delivered.
     pub id: u128,
-    /// The address it came to, for subaddresses.
-    pub recipient: Mailbox,
     /// The message with its `Return-Path`.
-    pub content: Bytes,
+    pub body: BodyRecord,
 }
 
 /// Names the deliveries of one transaction: what a fellow process named already keeps its name, the same address twice

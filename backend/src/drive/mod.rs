@@ -7,6 +7,7 @@ pub mod arbiter;
 pub mod clock;
 pub mod control;
 pub mod login;
+pub mod mail;
 pub mod member;
 pub mod owned;
 pub mod registry;

@@ -99,11 +99,12 @@ enum Event {
 impl<E: Exchange> Conversation<E> {
     async fn run(&mut self, unread: Vec<u8>, shutdown: CancellationToken) -> io::Result<()> {
         let mut buffer = vec![0; READ_BYTES];
-        let early = self.talks_first(&mut buffer);
-        if early > 0 {
-            self.session.handle(now(), Input::Bytes(buffer.get(..early).unwrap_or_default()));
-        }
-        if !unread.is_empty() {
+        if unread.is_empty() {
+            let early = self.talks_first(&mut buffer);
+            if early > 0 {
+                self.session.handle(now(), Input::Bytes(buffer.get(..early).unwrap_or_default()));
+            }
+        } else {
             self.session.handle(now(), Input::Bytes(&unread));
         }
         let mut stopping = false;

@@ -12,23 +12,25 @@ use crate::{
     wire::smtp::Reply,
 };
 
-/// How often the whole list of members is tried: a takeover takes about a second.
-const ROUNDS_MAX: usize = 4;
+/// How often a router tries the whole list of members: a takeover takes about a second.
+pub const ROUNDS: usize = 4;
 /// Between two rounds.
 const ROUND_PAUSE: Duration = Duration::from_millis(400);
 
 /// A member that waits for content.
 #[derive(Debug)]
-pub(super) struct Engaged {
-    pub(super) member: SocketAddr,
-    pub(super) client: MailClient,
-    /// Its word on each recipient.
-    pub(super) recipients: Vec<Reply>,
+pub struct Engaged {
+    /// Its handoff address.
+    pub member: SocketAddr,
+    /// The connection.
+    pub client: MailClient,
+    /// Its word on each recipient; at least one is accepted.
+    pub recipients: Vec<Reply>,
 }
 
 /// How strict a member's word on recipients is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Need {
+pub enum Need {
     /// The client was told that all are accepted, and will get one reply for all.
     EveryRecipient,
     /// Each recipient gets a reply of its own.
@@ -37,12 +39,19 @@ pub(super) enum Need {
 
 /// One transaction that looks for a member.
 #[derive(Clone, Copy)]
-pub(super) struct Errand<'a> {
-    pub(super) routes: &'a Routes,
-    pub(super) dialect: Dialect,
-    pub(super) handover: &'a Handover,
-    pub(super) outgoing: Outgoing<'a>,
-    pub(super) need: Need,
+pub struct Errand<'a> {
+    /// Learns who could be reached.
+    pub routes: &'a Routes,
+    /// Which protocol.
+    pub dialect: Dialect,
+    /// Whose mail it is.
+    pub handover: &'a Handover,
+    /// The transaction.
+    pub outgoing: Outgoing<'a>,
+    /// Whether a member must accept every recipient.
+    pub need: Need,
+    /// How often all members are tried.
+    pub rounds: usize,
 }
 
 impl Errand<'_> {
@@ -50,13 +59,13 @@ impl Errand<'_> {
     ///
     /// # Errors
     /// The last refusal, or a temporary failure when nobody could be reached.
-    pub(super) async fn engage(
+    pub async fn engage(
         self,
         candidates: &[SocketAddr],
         mut kept: Option<(SocketAddr, MailClient)>,
     ) -> Result<Engaged, Reply> {
         let mut last = Reply::new(451, (4, 3, 0), "no member can be reached");
-        for round in 0..ROUNDS_MAX {
+        for round in 0..self.rounds {
             if round > 0 {
                 tokio::time::sleep(ROUND_PAUSE).await;
             }

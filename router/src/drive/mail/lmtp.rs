@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{
     Exchange, Handover, MailClient, Outgoing,
-    engage::{Errand, Need},
+    engage::{Errand, Need, ROUNDS},
     resolve,
     smtp::{count, lost},
 };
@@ -125,6 +125,7 @@ impl Exchange for LmtpRelay {
                 handover,
                 outgoing: Outgoing::of(envelope, &recipients),
                 need: Need::AnyRecipient,
+                rounds: ROUNDS,
             };
             (errand.engage(&candidates, kept).await, places)
         });

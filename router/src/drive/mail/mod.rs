@@ -17,6 +17,7 @@ use tracing::Instrument;
 
 pub use client::{ClientError, Handover, MailClient, Outgoing};
 pub use converse::{Connection, Exchange, Farewell, converse};
+pub use engage::{Engaged, Errand, Need};
 pub use resolve::{Verdict, resolve};
 
 use super::{

@@ -6,7 +6,7 @@ use laniakea_directory::AccountRecord;
 
 use super::{
     Exchange, Handover, MailClient, Outgoing,
-    engage::{Errand, Need},
+    engage::{Errand, Need, ROUNDS},
     resolve,
 };
 use crate::{
@@ -71,6 +71,7 @@ impl Exchange for SmtpRelay {
             handover: &handover,
             outgoing: Outgoing::of(&envelope, &envelope.recipients),
             need: Need::EveryRecipient,
+            rounds: ROUNDS,
         };
         let candidates = self.candidates(&account).await;
         let engaged = errand.engage(&candidates, self.kept.take()).await?;

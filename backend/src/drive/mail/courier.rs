@@ -1,0 +1,333 @@
+//! Carries one message to its recipients: into accounts owned here, to the owners of others, to other clusters.
+//!
+//! All recipients at once, each with an outcome of its own. Whatever goes wrong is temporary unless somebody positively
+//! knows better; delivery ids make it safe to come again.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, future::join_all, stream};
+use laniakea_directory::{AccountRecord, ClusterName, Directory, LookupError};
+use laniakea_router::{
+    drive::{
+        Routes, dial,
+        mail::{Errand, Handover, MailClient, Need, Outgoing, resolve},
+    },
+    handoff::{Preamble, Protocol, SessionId, TlsFacts},
+    route::RouteKey,
+    session::smtp::{Dialect, Recipient},
+    wire::smtp::Reply,
+};
+
+use super::deliverer::Deliverer;
+use crate::{
+    deliver::{Addressee, Delivery, DeliveryOutcome, HOPS_MAX, Message, NextHop, Outcome, group, return_path},
+    mailbox::BodyRecord,
+};
+
+/// Deliveries of one message under way at once.
+const DELIVERIES_MAX: usize = 16;
+/// How often a recipient is tried whose owner could not be reached: as long as a takeover takes, about.
+const ROUNDS_MAX: usize = 5;
+/// Between two rounds.
+const ROUND_PAUSE: Duration = Duration::from_millis(400);
+/// How long a server of another kind may take to accept a connection.
+const FOREIGN_CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// The port of servers of another kind.
+const SMTP_PORT: u16 = 25;
+
+/// Knows the ways mail goes.
+pub struct Courier {
+    directory: Directory,
+    routes: Arc<Routes>,
+    deliverer: Arc<dyn Deliverer>,
+    cluster: ClusterName,
+    domain: String,
+}
+
+/// Whose mail it is and how it came here; goes along to the next member.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Where the client connected from.
+    pub client: SocketAddr,
+    /// What it connected to.
+    pub local: SocketAddr,
+    /// How its side is encrypted.
+    pub tls: Option<TlsFacts>,
+    /// The session's name in every log.
+    pub session: SessionId,
+    /// What it called itself.
+    pub hello: String,
+    /// How often the mail was passed on between members.
+    pub hops: u8,
+}
+
+/// A recipient whose account is known.
+struct Routed {
+    place: usize,
+    account: Arc<AccountRecord>,
+    hop: NextHop,
+}
+
+impl Courier {
+    /// A courier for the members of one cluster.
+    #[must_use]
+    pub fn new(
+        directory: Directory,
+        routes: Arc<Routes>,
+        deliverer: Arc<dyn Deliverer>,
+        cluster: ClusterName,
+        domain: String,
+    ) -> Self {
+        Self { directory, routes, deliverer, cluster, domain }
+    }
+
+    /// The directory that says who is who.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The installation's domain.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// Carries a message to its recipients; one outcome for each, in order.
+    pub async fn carry(&self, message: &Message, addressees: &[Addressee], origin: &Origin) -> Vec<Outcome> {
+        let mut outcomes = vec![Outcome::unavailable(); addressees.len()];
+        let record = self.record(message, addressees).await;
+        let mut waiting: Vec<usize> = (0..addressees.len()).collect();
+        for round in 0..ROUNDS_MAX {
+            if round > 0 {
+                tokio::time::sleep(ROUND_PAUSE).await;
+            }
+            let tried = self.round(message, record.as_ref(), addressees, &waiting, origin).await;
+            waiting.clear();
+            for (place, outcome, try_again) in tried {
+                if try_again {
+                    waiting.push(place);
+                }
+                if let Some(slot) = outcomes.get_mut(place) {
+                    *slot = outcome;
+                }
+            }
+            if waiting.is_empty() {
+                break;
+            }
+        }
+        for outcome in &outcomes {
+            metrics::counter!("laniakea_member_deliveries_total", "result" => outcome.label()).increment(1);
+        }
+        outcomes
+    }
+
+    /// Tries some recipients once: where, what became of it, and whether a moment's patience may help.
+    async fn round(
+        &self,
+        message: &Message,
+        record: Option<&BodyRecord>,
+        addressees: &[Addressee],
+        places: &[usize],
+        origin: &Origin,
+    ) -> Vec<(usize, Outcome, bool)> {
+        let mut results = Vec::with_capacity(places.len());
+        let mut onward = Vec::new();
+        let first_steps = stream::iter(places.iter().copied())
+            .map(|place| async move { (place, self.first_step(record, addressees.get(place), place).await) })
+            .buffer_unordered(DELIVERIES_MAX);
+        let mut first_steps = std::pin::pin!(first_steps);
+        while let Some((place, step)) = first_steps.next().await {
+            match step {
+                Ok(routed) => onward.push(routed),
+                Err(outcome) => results.push((place, outcome, false)),
+            }
+        }
+        let keys: Vec<(usize, RouteKey)> =
+            onward.iter().map(|routed| (routed.place, RouteKey::of_account(routed.account.id))).collect();
+        let groups = group(onward.into_iter().map(|routed| (routed.place, routed.hop)));
+        let legs = groups.into_iter().map(|(hop, places)| {
+            let key = keys.iter().find(|(place, _)| Some(place) == places.first()).map(|(_, key)| *key);
+            let recipients: Vec<Recipient> = places.iter().filter_map(|place| named(addressees.get(*place)?)).collect();
+            async move {
+                // The owner may have died: the next round claims the account anew.
+                let try_again = matches!(hop, NextHop::Owner(_));
+                let outcomes = self.pass_on(message, &recipients, hop, key, origin).await;
+                let temporary = |outcome: &Outcome| matches!(outcome, Outcome::Temporary(_));
+                places.into_iter().zip(outcomes).map(move |(place, outcome)| {
+                    let again = try_again && temporary(&outcome);
+                    (place, outcome, again)
+                })
+            }
+        });
+        for leg in join_all(legs).await {
+            results.extend(leg);
+        }
+        results
+    }
+
+    /// Finds a recipient's account and, if it is of this cluster, delivers: the outcome, or who is next.
+    async fn first_step(
+        &self,
+        record: Option<&BodyRecord>,
+        addressee: Option<&Addressee>,
+        place: usize,
+    ) -> Result<Routed, Outcome> {
+        let addressee = addressee.ok_or_else(Outcome::unavailable)?;
+        let account =
+            resolve(&self.directory, &addressee.recipient.address, &self.domain).await.map_err(Outcome::of_reply)?;
+        let hop = self.next_hop(&account).await.map_err(|error| {
+            tracing::info!(account = %account.id, %error, "the home of an account could not be looked up");
+            Outcome::unavailable()
+        })?;
+        if let NextHop::Account(_) = hop {
+            let body = record.cloned().ok_or_else(too_large)?;
+            let delivery = Delivery { id: addressee.delivery_id, body };
+            return match self.deliverer.deliver(&account, delivery).await {
+                DeliveryOutcome::Delivered => Err(Outcome::Delivered),
+                DeliveryOutcome::Elsewhere(owner) => Ok(Routed { place, account, hop: NextHop::Owner(owner) }),
+                DeliveryOutcome::Temporary => Err(Outcome::unavailable()),
+                DeliveryOutcome::OverQuota => Err(Outcome::OverQuota),
+                DeliveryOutcome::Refused => Err(Outcome::Permanent(Reply::new(550, (5, 2, 0), "account refuses mail"))),
+            };
+        }
+        Ok(Routed { place, account, hop })
+    }
+
+    async fn next_hop(&self, account: &AccountRecord) -> Result<NextHop, LookupError> {
+        let home = ClusterName::new(&account.mail_host);
+        if home == self.cluster {
+            return Ok(NextHop::Account(account.id));
+        }
+        Ok(match self.directory.cluster(&home).await? {
+            Some(_) => NextHop::Cluster(home),
+            None => NextHop::Foreign(account.mail_host.clone()),
+        })
+    }
+
+    /// Hands the message to another server, for some of its recipients.
+    async fn pass_on(
+        &self,
+        message: &Message,
+        recipients: &[Recipient],
+        hop: NextHop,
+        key: Option<RouteKey>,
+        origin: &Origin,
+    ) -> Vec<Outcome> {
+        let all = |outcome: Outcome| vec![outcome; recipients.len()];
+        if origin.hops >= HOPS_MAX {
+            return all(Outcome::Temporary(Reply::new(451, (4, 4, 6), "passed on too often")));
+        }
+        let outgoing =
+            Outgoing { reverse_path: message.reverse_path.as_ref(), parameters: &message.parameters, recipients };
+        let engaged = match hop {
+            NextHop::Account(_) => return all(Outcome::unavailable()),
+            NextHop::Owner(owner) => self.engage(&[owner], outgoing, origin, 1).await,
+            NextHop::Cluster(cluster) => {
+                let members = self.routes.members(&cluster).await.unwrap_or_default();
+                let key = key.unwrap_or_else(|| RouteKey::of_name(cluster.as_str()));
+                let candidates = self.routes.plan(key, &members, None);
+                self.engage(&candidates, outgoing, origin, 1).await
+            }
+            NextHop::Foreign(host) => engage_foreign(&host, &self.domain, outgoing).await,
+        };
+        match engaged {
+            Ok((client, accepted)) => transfer(client, accepted, message).await,
+            Err(reply) => all(Outcome::of_reply(reply)),
+        }
+    }
+
+    async fn engage(
+        &self,
+        candidates: &[SocketAddr],
+        outgoing: Outgoing<'_>,
+        origin: &Origin,
+        rounds: usize,
+    ) -> Result<(MailClient, Vec<Reply>), Reply> {
+        let handover = origin.handover();
+        let errand = Errand {
+            routes: &self.routes,
+            dialect: Dialect::Lmtp,
+            handover: &handover,
+            outgoing,
+            need: Need::AnyRecipient,
+            rounds,
+        };
+        let engaged = errand.engage(candidates, None).await?;
+        Ok((engaged.client, engaged.recipients))
+    }
+
+    /// The message as accounts keep it; one pass over it, shared by all recipients of this cluster.
+    async fn record(&self, message: &Message, addressees: &[Addressee]) -> Option<BodyRecord> {
+        if addressees.is_empty() {
+            return None;
+        }
+        let mut content = return_path(message.reverse_path.as_ref()).into_bytes();
+        content.extend_from_slice(&message.content);
+        tokio::task::spawn_blocking(move || BodyRecord::new(&content)).await.ok().flatten()
+    }
+}
+
+impl Origin {
+    fn handover(&self) -> Handover {
+        let preamble = Preamble {
+            client: self.client,
+            local: self.local,
+            protocol: Protocol::Lmtp,
+            tls: self.tls.clone(),
+            session: self.session,
+            hops: self.hops.saturating_add(1),
+            ticket: None,
+        };
+        Handover { preamble, hello: self.hello.clone() }
+    }
+}
+
+/// The recipient with the name of its delivery.
+fn named(addressee: &Addressee) -> Option<Recipient> {
+    let mut recipient = addressee.recipient.clone();
+    recipient.parameters.delivery_id = Some(addressee.delivery_id);
+    Some(recipient)
+}
+
+async fn engage_foreign(host: &str, hello: &str, outgoing: Outgoing<'_>) -> Result<(MailClient, Vec<Reply>), Reply> {
+    let unreachable = || Reply::new(451, (4, 4, 1), "the account's server cannot be reached");
+    let mut addresses = tokio::net::lookup_host((host, SMTP_PORT)).await.map_err(|_| unreachable())?;
+    let address = addresses.next().ok_or_else(unreachable)?;
+    let tcp = dial(address, FOREIGN_CONNECT_DEADLINE).await.map_err(|_| unreachable())?;
+    let mut client = MailClient::connect(tcp, Dialect::Smtp, hello).await.map_err(|_| unreachable())?;
+    let replies = client.begin(outgoing).await.map_err(|error| match error {
+        laniakea_router::drive::mail::ClientError::Refused(reply) => reply,
+        _ => unreachable(),
+    })?;
+    Ok((client, replies))
+}
+
+/// Sends the content; the outcomes of all recipients, refused ones included.
+async fn transfer(mut client: MailClient, recipients: Vec<Reply>, message: &Message) -> Vec<Outcome> {
+    let accepted = recipients.iter().filter(|reply| reply.is_success()).count();
+    let expected = match client.dialect() {
+        Dialect::Smtp => 1,
+        Dialect::Lmtp => accepted,
+    };
+    let (mut replies, outcome) = match client.content(&message.content).await {
+        Ok(()) => client.end(expected).await,
+        Err(error) => (Vec::new(), Err(error)),
+    };
+    if let Err(error) = outcome {
+        tracing::info!(%error, "a server was lost in the middle of a message");
+    }
+    if let (Dialect::Smtp, Some(reply)) = (client.dialect(), replies.first().cloned()) {
+        replies = vec![reply; accepted];
+    }
+    let mut answers = replies.into_iter();
+    let settle = |reply: Reply| match reply.is_success() {
+        true => answers.next().map_or_else(Outcome::unavailable, Outcome::of_reply),
+        false => Outcome::of_reply(reply),
+    };
+    recipients.into_iter().map(settle).collect()
+}
+
+fn too_large() -> Outcome {
+    Outcome::Permanent(Reply::new(552, (5, 3, 4), "message too large"))
+}

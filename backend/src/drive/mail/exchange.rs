@@ -1,0 +1,162 @@
+//! SMTP and LMTP at a member: takes a message into memory, marks where it came from, and takes responsibility for it.
+//!
+//! **Rules.** SMTP has one reply for all recipients: a message for one recipient is delivered at once and queued only if
+//! that fails for the moment; a message for several is queued first. LMTP has a reply for each: what cannot be delivered
+//! now is the sender's to keep, never ours to queue as well.
+
+use std::{collections::HashSet, sync::Arc};
+
+use bytes::Bytes;
+use laniakea_router::{
+    drive::mail::{Exchange, resolve},
+    handoff::TlsFacts,
+    session::smtp::{Dialect, Envelope, Recipient},
+    wire::smtp::{Mailbox, Reply},
+};
+
+use super::{MailService, budget::Share, courier::Origin, spool::SpoolError};
+use crate::{
+    deliver::{Addressee, Message, Outcome, RECEIVED_MAX, Trace, name_deliveries, received_count},
+    drive::clock,
+    queue::{LIFETIME, NewEntry},
+};
+
+/// One connection's mail.
+pub(super) struct MemberExchange {
+    service: Arc<MailService>,
+    dialect: Dialect,
+    origin: Origin,
+    incoming: Option<Incoming>,
+}
+
+/// A message whose content is coming.
+struct Incoming {
+    envelope: Envelope,
+    content: Vec<u8>,
+    share: Share,
+    /// Why it cannot be taken, if so; the rest of it is not kept.
+    failure: Option<Reply>,
+}
+
+impl MemberExchange {
+    pub(super) fn new(service: Arc<MailService>, dialect: Dialect, origin: Origin) -> Self {
+        Self { service, dialect, origin, incoming: None }
+    }
+
+    /// The trace field of a message that enters here; none if a fellow member let it in.
+    fn received(&self, envelope: &Envelope, tls: Option<&TlsFacts>) -> String {
+        if self.origin.hops > 0 {
+            return String::new();
+        }
+        let only_recipient = match envelope.recipients.as_slice() {
+            [recipient] => Some(&recipient.address),
+            _ => None,
+        };
+        Trace {
+            hello: &envelope.hello,
+            client: self.origin.client,
+            dialect: self.dialect,
+            tls,
+            smtputf8: envelope.parameters.smtputf8,
+            host: &self.service.settings.host,
+            session: &self.origin.session.to_string(),
+            only_recipient,
+            now_ms: clock::unix_ms(),
+        }
+        .received()
+    }
+
+    async fn take_lmtp(&self, message: &Message, addressees: &[Addressee]) -> Vec<Reply> {
+        let outcomes = self.service.courier.carry(message, addressees, &self.origin).await;
+        outcomes.iter().map(Outcome::reply).collect()
+    }
+
+    async fn take_smtp(&self, message: Message, mut addressees: Vec<Addressee>) -> Reply {
+        let mut seen = HashSet::new();
+        addressees.retain(|addressee| seen.insert(addressee.delivery_id));
+        if addressees.len() > 1 {
+            return self.queue(message, addressees).await;
+        }
+        match self.service.courier.carry(&message, &addressees, &self.origin).await.pop() {
+            Some(Outcome::Temporary(_)) | None => self.queue(message, addressees).await,
+            Some(outcome @ (Outcome::Delivered | Outcome::OverQuota | Outcome::Permanent(_))) => outcome.reply(),
+        }
+    }
+
+    async fn queue(&self, message: Message, addressees: Vec<Addressee>) -> Reply {
+        let now_ms = clock::unix_ms();
+        let entry = NewEntry {
+            reverse_path: message.reverse_path,
+            parameters: message.parameters,
+            addressees,
+            arrived_ms: now_ms,
+            expires_ms: now_ms.saturating_add(u64::try_from(LIFETIME.as_millis()).unwrap_or(u64::MAX)),
+        };
+        match self.service.spool.accept(entry, message.content).await {
+            Ok((shard, id)) => Reply::new(250, (2, 0, 0), format!("queued as {shard:02x}.{id}")),
+            Err(SpoolError::Full) => Reply::new(452, (4, 3, 1), "the queue is full"),
+            Err(SpoolError::Unavailable) => Reply::new(451, (4, 3, 0), "the queue is unavailable"),
+        }
+    }
+}
+
+impl Exchange for MemberExchange {
+    async fn resolve(&mut self, recipient: Recipient) -> Result<Mailbox, Reply> {
+        let courier = &self.service.courier;
+        resolve(courier.directory(), &recipient.address, courier.domain()).await?;
+        Ok(recipient.address)
+    }
+
+    async fn begin(&mut self, envelope: Envelope, tls: Option<TlsFacts>) -> Result<(), Reply> {
+        let share = self.service.budget.begin(envelope.parameters.size).await.map_err(|_| no_room())?;
+        self.origin.hello.clone_from(&envelope.hello.name);
+        self.origin.tls.clone_from(&tls);
+        let content = self.received(&envelope, tls.as_ref()).into_bytes();
+        self.incoming = Some(Incoming { envelope, content, share, failure: None });
+        Ok(())
+    }
+
+    async fn content(&mut self, bytes: Vec<u8>) {
+        let Some(incoming) = &mut self.incoming else { return };
+        if incoming.failure.is_some() {
+            return;
+        }
+        let size = incoming.content.len() as u64 + bytes.len() as u64;
+        if self.service.budget.grow(&mut incoming.share, size).is_err() {
+            incoming.failure = Some(no_room());
+            incoming.content = Vec::new();
+            return;
+        }
+        incoming.content.extend_from_slice(&bytes);
+    }
+
+    async fn end(&mut self) -> Vec<Reply> {
+        let Some(Incoming { envelope, content, share, mut failure }) = self.incoming.take() else {
+            return Vec::new();
+        };
+        if received_count(&content) > RECEIVED_MAX {
+            failure = Some(Reply::new(554, (5, 4, 6), "too many hops, this is a loop"));
+        }
+        if let Some(reply) = failure {
+            return vec![reply; envelope.recipients.len()];
+        }
+        let mut parameters = envelope.parameters;
+        parameters.size = Some(content.len() as u64);
+        let message = Message { reverse_path: envelope.reverse_path, parameters, content: Bytes::from(content) };
+        let addressees = name_deliveries(envelope.recipients, rand::random());
+        let replies = match self.dialect {
+            Dialect::Lmtp => self.take_lmtp(&message, &addressees).await,
+            Dialect::Smtp => vec![self.take_smtp(message, addressees).await],
+        };
+        drop(share);
+        replies
+    }
+
+    async fn abort(&mut self) {
+        self.incoming = None;
+    }
+}
+
+fn no_room() -> Reply {
+    Reply::new(452, (4, 3, 1), "too many messages at once, try again")
+}

@@ -1,0 +1,140 @@
+//! Mail at a member: SMTP and LMTP connections, deliveries, and the shards of the queue.
+
+mod budget;
+mod courier;
+mod deliverer;
+mod exchange;
+mod runner;
+mod spool;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use laniakea_router::{
+    drive::{
+        Client, Routes, Stream,
+        mail::{Connection, converse},
+    },
+    handoff::{Preamble, Protocol, SessionId},
+    session::smtp::{Dialect, Peer, Settings},
+};
+use tracing::Instrument;
+
+pub use budget::Budget;
+pub use courier::{Courier, Origin};
+pub use deliverer::Deliverer;
+pub use spool::{Spool, SpoolError};
+
+use self::{exchange::MemberExchange, runner::Workshop};
+use super::member::Member;
+
+/// What is fixed for all of a member's mail.
+#[derive(Debug, Clone)]
+pub struct MailSettings {
+    /// The name in greetings and trace fields.
+    pub host: String,
+    /// Where this member takes handed-over connections; what fellows see as the origin of queued mail.
+    pub handoff: SocketAddr,
+}
+
+/// All of a member's mail.
+pub struct MailService {
+    settings: MailSettings,
+    member: Arc<Member>,
+    courier: Arc<Courier>,
+    spool: Arc<Spool>,
+    budget: Budget,
+}
+
+impl MailService {
+    /// Mail for a member; nothing runs yet but [`MailService::run`].
+    #[must_use]
+    pub fn new(member: Arc<Member>, settings: MailSettings) -> Arc<Self> {
+        let courier = Arc::new(Courier::new(
+            member.directory.clone(),
+            Arc::new(Routes::new(member.directory.clone())),
+            Arc::clone(&member) as Arc<dyn Deliverer>,
+            member.cluster_name.clone(),
+            member.domain.clone(),
+        ));
+        Arc::new(Self {
+            spool: Arc::new(Spool::new(Arc::clone(&member))),
+            budget: Budget::new(member.limits.memory_bytes_max),
+            settings,
+            member,
+            courier,
+        })
+    }
+
+    /// Runs this member's share of the queue until the member shuts down; returns once its shards are at rest.
+    pub async fn run(&self) {
+        let origin = Origin {
+            client: self.settings.handoff,
+            local: self.settings.handoff,
+            tls: None,
+            session: SessionId(0),
+            hello: self.settings.host.clone(),
+            hops: 0,
+        };
+        let workshop =
+            Workshop::new(Arc::clone(&self.courier), self.budget.clone(), self.settings.host.clone(), origin);
+        Arc::clone(&self.spool).run(Arc::new(workshop), self.member.shutdown.clone()).await;
+    }
+
+    /// The queue, for the admin API.
+    #[must_use]
+    pub fn spool(&self) -> &Arc<Spool> {
+        &self.spool
+    }
+
+    /// Serves a client that reached this member directly.
+    pub async fn serve_client(self: Arc<Self>, stream: Stream, client: Client, dialect: Dialect) {
+        let tls = stream.tls_facts().or_else(|| client.tls.clone());
+        let origin = Origin {
+            client: client.address,
+            local: client.local,
+            tls,
+            session: client.session,
+            hello: String::new(),
+            hops: 0,
+        };
+        self.serve(stream, Vec::new(), Peer::Client, dialect, origin).await;
+    }
+
+    /// Serves a connection that a router or a fellow member handed over; `unread` came behind the preamble.
+    pub async fn serve_handoff(self: Arc<Self>, stream: Stream, preamble: Preamble, unread: Vec<u8>) {
+        let dialect = match preamble.protocol {
+            Protocol::Lmtp => Dialect::Lmtp,
+            Protocol::Smtp | Protocol::Submission | Protocol::Imap | Protocol::Pop3 | Protocol::Http => Dialect::Smtp,
+        };
+        let origin = Origin {
+            client: preamble.client,
+            local: preamble.local,
+            tls: preamble.tls,
+            session: preamble.session,
+            hello: String::new(),
+            hops: preamble.hops,
+        };
+        self.serve(stream, unread, Peer::Router, dialect, origin).await;
+    }
+
+    async fn serve(self: Arc<Self>, stream: Stream, unread: Vec<u8>, peer: Peer, dialect: Dialect, origin: Origin) {
+        let member = &self.member;
+        let starttls = (peer == Peer::Client).then(|| member.tls.clone());
+        let settings = Settings {
+            dialect,
+            peer,
+            host: self.settings.host.clone(),
+            domain: member.domain.clone(),
+            message_bytes_max: member.limits.message_bytes_max,
+            recipients_max: member.limits.recipients_max,
+            starttls: starttls.is_some(),
+            tls: origin.tls.is_some(),
+        };
+        let connection = Connection { stream, tls: starttls, unread, shutdown: member.shutdown.clone() };
+        let span = tracing::info_span!("mail", session = %origin.session, client = %origin.client, ?dialect);
+        let tls = origin.tls.clone();
+        let exchange = MemberExchange::new(Arc::clone(&self), dialect, origin);
+        let farewell = converse(connection, settings, tls, exchange).instrument(span.clone()).await;
+        span.in_scope(|| tracing::debug!(?farewell, "mail connection ended"));
+    }
+}
