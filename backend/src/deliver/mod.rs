@@ -75,7 +75,8 @@ mod tests {
             address: Mailbox::parse(address).unwrap(),
             parameters: laniakea_router::wire::smtp::RcptParameters { delivery_id, ..Default::default() },
         };
-        let recipients = vec![recipient("a@b", None), recipient("c@b", None), recipient("A@B", None), recipient("d@b", Some(7))];
+        let recipients =
+            vec![recipient("a@b", None), recipient("c@b", None), recipient("A@B", None), recipient("d@b", Some(7))];
         let ids: Vec<u128> = name_deliveries(recipients, 100).iter().map(|addressee| addressee.delivery_id).collect();
         assert_eq!(ids, [100, 101, 100, 7]);
     }

@@ -61,7 +61,8 @@ impl Trace<'_> {
 
     /// The client's own name for itself, as far as a header can bear it.
     fn hello_name(&self) -> String {
-        let fits = |c: &char| c.is_ascii_alphanumeric() || ".-_:[]".contains(*c) || (self.smtputf8 && c.is_alphanumeric());
+        let fits =
+            |c: &char| c.is_ascii_alphanumeric() || ".-_:[]".contains(*c) || (self.smtputf8 && c.is_alphanumeric());
         self.hello.name.chars().map(|c| if fits(&c) { c } else { '?' }).collect()
     }
 

@@ -12,27 +12,29 @@ use laniakea_router::{
         prelogin::accept_tls,
     },
     handoff::{Protocol, SessionId},
+    session::smtp::Dialect,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tracing::Instrument;
 
 use crate::drive::{
     login::{Arrival, Imap, serve},
+    mail::MailService,
     member::Member,
 };
 
 /// Accepts clients of one service until the member stops.
-pub async fn accept_clients(listener: TcpListener, service: Service, member: Arc<Member>) {
+pub async fn accept_clients(listener: TcpListener, service: Service, member: Arc<Member>, mail: Arc<MailService>) {
     let (gate, shutdown) = (member.front.gate.clone(), member.front.shutdown.clone());
     accept_loop(listener, gate, shutdown, move |tcp, peer, admission| {
-        let shared = member.clone();
+        let shared = (member.clone(), mail.clone());
         member.front.tasks.spawn(serve_client(tcp, peer, service, shared, admission));
     })
     .await;
 }
 
 /// Accepts handed-over connections until the member stops.
-pub async fn accept_handoffs(listener: TcpListener, from: Vec<IpNet>, member: Arc<Member>) {
+pub async fn accept_handoffs(listener: TcpListener, from: Vec<IpNet>, member: Arc<Member>, mail: Arc<MailService>) {
     let (gate, shutdown) = (member.front.gate.clone(), member.front.shutdown.clone());
     let from: Arc<[IpNet]> = from.into();
     accept_loop(listener, gate, shutdown, move |tcp, peer, admission| {
@@ -41,13 +43,19 @@ pub async fn accept_handoffs(listener: TcpListener, from: Vec<IpNet>, member: Ar
             tracing::warn!(%peer, "a connection to the handoff listener came from a network that may not hand over");
             return;
         }
-        let shared = member.clone();
+        let shared = (member.clone(), mail.clone());
         member.front.tasks.spawn(serve_handoff(tcp, shared, admission));
     })
     .await;
 }
 
-async fn serve_client(tcp: TcpStream, peer: SocketAddr, service: Service, member: Arc<Member>, _admission: Admission) {
+async fn serve_client(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    service: Service,
+    (member, mail): (Arc<Member>, Arc<MailService>),
+    _admission: Admission,
+) {
     let Ok(local) = tcp.local_addr() else { return };
     let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     let client = Client { address: canonical(peer), local: canonical(local), tls: None, session: SessionId::random() };
@@ -60,11 +68,13 @@ async fn serve_client(tcp: TcpStream, peer: SocketAddr, service: Service, member
     let span = tracing::info_span!("session", session = %client.session, client = %client.address, ?service);
     match service {
         Service::Imap | Service::Imaps => serve::<Imap>(stream, Arrival::Direct(client), member).instrument(span).await,
+        Service::Smtp => mail.serve_client(stream, client, Dialect::Smtp).instrument(span).await,
+        Service::Lmtp => mail.serve_client(stream, client, Dialect::Lmtp).instrument(span).await,
         _ => {}
     }
 }
 
-async fn serve_handoff(mut tcp: TcpStream, member: Arc<Member>, _admission: Admission) {
+async fn serve_handoff(mut tcp: TcpStream, (member, mail): (Arc<Member>, Arc<MailService>), _admission: Admission) {
     let preamble = match receive_preamble(&mut tcp).await {
         Ok(preamble) => preamble,
         Err(error) => {
@@ -75,9 +85,9 @@ async fn serve_handoff(mut tcp: TcpStream, member: Arc<Member>, _admission: Admi
     let stream = Stream::plain(tcp);
     let protocol = preamble.protocol;
     let span = tracing::info_span!("session", session = %preamble.session, client = %preamble.client, protocol = protocol.as_str());
-    let arrival = Arrival::HandedOver(preamble);
     match protocol {
-        Protocol::Imap => serve::<Imap>(stream, arrival, member).instrument(span).await,
+        Protocol::Imap => serve::<Imap>(stream, Arrival::HandedOver(preamble), member).instrument(span).await,
+        Protocol::Smtp | Protocol::Lmtp => mail.serve_handoff(stream, preamble).instrument(span).await,
         _ => tracing::warn!(%protocol, "not served yet"),
     }
 }

@@ -25,6 +25,7 @@ use crate::drive::{
     accept::{accept_clients, accept_handoffs},
     admin::MemberAdmin,
     control::{ClusterHandle, ControlSettings, StartError},
+    mail::{MailService, MailSettings},
     member::Member,
     owned::WorkerTiming,
     registry::Registry,
@@ -104,8 +105,13 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
         ticket_key,
         sessions: AtomicUsize::new(0),
     });
+    let mail = MailService::new(member.clone(), MailSettings { host: config.domain.clone(), handoff: settings.handoff });
+    front.tasks.spawn({
+        let mail = mail.clone();
+        async move { mail.run().await }
+    });
     front.tasks.spawn(follow_recalls(member.clone()));
-    front.tasks.spawn(accept_handoffs(handoff, cluster.handoff_from.clone(), member.clone()));
+    front.tasks.spawn(accept_handoffs(handoff, cluster.handoff_from.clone(), member.clone(), mail.clone()));
     for (service, listener) in clients {
         if service == Service::Metrics {
             let view = seat.changes();
@@ -113,7 +119,7 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
             let admin = Admin { routes: Arc::new(MemberAdmin(member.clone())), token: token.clone() };
             front.tasks.spawn(serve_http(listener, metrics.clone(), ready, Some(admin), fenced.clone()));
         } else {
-            front.tasks.spawn(accept_clients(listener, service, member.clone()));
+            front.tasks.spawn(accept_clients(listener, service, member.clone(), mail.clone()));
         }
     }
     tracing::info!(member = name, cluster = %cluster.name, "member ready");

@@ -110,7 +110,12 @@ impl Notification<'_> {
     fn write(&self) -> Vec<u8> {
         let boundary = format!("=_{:032x}", self.report.random);
         let mut text = self.header(&boundary);
-        let _ = write!(text, "--{boundary}\r\n{}--{boundary}\r\n{}--{boundary}\r\n", self.for_people(), self.for_programs());
+        let _ = write!(
+            text,
+            "--{boundary}\r\n{}--{boundary}\r\n{}--{boundary}\r\n",
+            self.for_people(),
+            self.for_programs()
+        );
         let mut content = text.into_bytes();
         self.append_returned(&mut content);
         content.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
@@ -135,11 +140,13 @@ impl Notification<'_> {
     }
 
     fn for_people(&self) -> String {
-        let mut text = String::from("Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n");
+        let mut text =
+            String::from("Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n");
         let _ = write!(text, "This is the mail system at {}.\r\n\r\n", self.report.host);
         text += "Your message could not be delivered to these recipients:\r\n\r\n";
         for failed in self.failed {
-            let why = if failed.expired { "given up after too many attempts, the last of which said" } else { "refused" };
+            let why =
+                if failed.expired { "given up after too many attempts, the last of which said" } else { "refused" };
             let _ = write!(text, "  <{}>\r\n    {why}: {}\r\n\r\n", address(failed), diagnostic(failed));
         }
         text
@@ -184,7 +191,9 @@ impl Notification<'_> {
         };
         let returned = if whole { original } else { header_of(original) };
         let encoding = if returned.is_ascii() { "7bit" } else { "8bit" };
-        content.extend_from_slice(format!("Content-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n").as_bytes());
+        content.extend_from_slice(
+            format!("Content-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n").as_bytes(),
+        );
         content.extend_from_slice(returned);
         content.extend_from_slice(b"\r\n");
     }
@@ -248,15 +257,28 @@ mod tests {
             ..RcptParameters::default()
         };
         let recipient = Recipient { address: Mailbox::parse(recipient).unwrap(), parameters };
-        let pending =
-            Pending { place: 0, addressee: Addressee { recipient, delivery_id: 1 }, attempts: 1, next_ms: 0, last: None };
+        let pending = Pending {
+            place: 0,
+            addressee: Addressee { recipient, delivery_id: 1 },
+            attempts: 1,
+            next_ms: 0,
+            last: None,
+        };
         let expired = reply.is_temporary();
         Failed { pending, reply, expired }
     }
 
     fn report<'a>(entry: &'a Entry, failed: &'a [Failed]) -> Report<'a> {
         let content = b"Subject: hi\r\nX-Secret: --=_00\r\n\r\nbody\r\n";
-        Report { host: "mx.example", domain: "example", entry, failed, content, now_ms: 1_795_456_860_000, random: 0xabc }
+        Report {
+            host: "mx.example",
+            domain: "example",
+            entry,
+            failed,
+            content,
+            now_ms: 1_795_456_860_000,
+            random: 0xabc,
+        }
     }
 
     #[test]

@@ -78,12 +78,16 @@ impl World {
             Step::Accept(recipients) => {
                 let id = self.queue.next_id();
                 let entry = new_entry(recipients, self.now_ms);
-                self.commit(QueueChange::Accepted { id, entry }, Some(BodyRef::File { epoch: 1, number: id.0, length: 9 }));
+                self.commit(
+                    QueueChange::Accepted { id, entry },
+                    Some(BodyRef::File { epoch: 1, number: id.0, length: 9 }),
+                );
                 self.accepted += usize::from(recipients);
             }
             Step::Attempt(id, kinds) => {
                 let Some(entry) = self.queue.entry(EntryId(id)).cloned() else { return };
-                let outcomes: Vec<_> = entry.due(self.now_ms).zip(kinds).map(|(pending, kind)| (pending.place, outcome(kind))).collect();
+                let outcomes: Vec<_> =
+                    entry.due(self.now_ms).zip(kinds).map(|(pending, kind)| (pending.place, outcome(kind))).collect();
                 let settlement = settle(&entry, &outcomes, self.now_ms, || 7);
                 let QueueChange::Attempted { results, .. } = &settlement.change else { panic!() };
                 self.delivered += results.iter().filter(|(_, settled)| *settled == Settled::Delivered).count();
@@ -108,7 +112,11 @@ impl World {
         assert_eq!(self.queue.next_due_ms(|_| false), earliest);
         assert_eq!(self.queue.due(u64::MAX).count(), self.queue.len());
         // Nothing waits past its end.
-        assert!(self.queue.entries().all(|entry| entry.pending.iter().all(|p| p.next_ms <= entry.expires_ms.max(self.now_ms))));
+        assert!(
+            self.queue
+                .entries()
+                .all(|entry| entry.pending.iter().all(|p| p.next_ms <= entry.expires_ms.max(self.now_ms)))
+        );
     }
 }
 
@@ -157,7 +165,8 @@ fn a_contradiction_changes_nothing() {
     let out_of_order = QueueChange::Accepted { id: EntryId(0), entry: new_entry(1, 0) };
     let body = Some(BodyRef::File { epoch: 1, number: 0, length: 0 });
     assert_eq!(world.queue.apply(&out_of_order, body), Err(ChangeError::OutOfOrder));
-    let missing = QueueChange::Attempted { id: EntryId(0), results: vec![(0, Settled::Delivered), (5, Settled::Delivered)] };
+    let missing =
+        QueueChange::Attempted { id: EntryId(0), results: vec![(0, Settled::Delivered), (5, Settled::Delivered)] };
     assert_eq!(world.queue.apply(&missing, None), Err(ChangeError::Missing));
     assert_eq!(world.queue, before);
     world.step(Step::Attempt(0, vec![0, 0]));

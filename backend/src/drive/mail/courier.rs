@@ -9,7 +9,7 @@ use futures_util::{StreamExt, future::join_all, stream};
 use laniakea_directory::{AccountRecord, ClusterName, Directory, LookupError};
 use laniakea_router::{
     drive::{
-        Routes, dial,
+        RouterContext, dial,
         mail::{Errand, Handover, MailClient, Need, Outgoing, resolve},
     },
     handoff::{Preamble, Protocol, SessionId, TlsFacts},
@@ -37,11 +37,9 @@ const SMTP_PORT: u16 = 25;
 
 /// Knows the ways mail goes.
 pub struct Courier {
-    directory: Directory,
-    routes: Arc<Routes>,
+    front: Arc<RouterContext>,
     deliverer: Arc<dyn Deliverer>,
     cluster: ClusterName,
-    domain: String,
 }
 
 /// Whose mail it is and how it came here; goes along to the next member.
@@ -71,26 +69,20 @@ struct Routed {
 impl Courier {
     /// A courier for the members of one cluster.
     #[must_use]
-    pub fn new(
-        directory: Directory,
-        routes: Arc<Routes>,
-        deliverer: Arc<dyn Deliverer>,
-        cluster: ClusterName,
-        domain: String,
-    ) -> Self {
-        Self { directory, routes, deliverer, cluster, domain }
+    pub fn new(front: Arc<RouterContext>, deliverer: Arc<dyn Deliverer>, cluster: ClusterName) -> Self {
+        Self { front, deliverer, cluster }
     }
 
     /// The directory that says who is who.
     #[must_use]
     pub fn directory(&self) -> &Directory {
-        &self.directory
+        &self.front.directory
     }
 
     /// The installation's domain.
     #[must_use]
     pub fn domain(&self) -> &str {
-        &self.domain
+        &self.front.domain
     }
 
     /// Carries a message to its recipients; one outcome for each, in order.
@@ -175,7 +167,7 @@ impl Courier {
     ) -> Result<Routed, Outcome> {
         let addressee = addressee.ok_or_else(Outcome::unavailable)?;
         let account =
-            resolve(&self.directory, &addressee.recipient.address, &self.domain).await.map_err(Outcome::of_reply)?;
+            resolve(self.directory(), &addressee.recipient.address, self.domain()).await.map_err(Outcome::of_reply)?;
         let hop = self.next_hop(&account).await.map_err(|error| {
             tracing::info!(account = %account.id, %error, "the home of an account could not be looked up");
             Outcome::unavailable()
@@ -199,7 +191,7 @@ impl Courier {
         if home == self.cluster {
             return Ok(NextHop::Account(account.id));
         }
-        Ok(match self.directory.cluster(&home).await? {
+        Ok(match self.front.directory.cluster(&home).await? {
             Some(_) => NextHop::Cluster(home),
             None => NextHop::Foreign(account.mail_host.clone()),
         })
@@ -224,12 +216,12 @@ impl Courier {
             NextHop::Account(_) => return all(Outcome::unavailable()),
             NextHop::Owner(owner) => self.engage(&[owner], outgoing, origin, 1).await,
             NextHop::Cluster(cluster) => {
-                let members = self.routes.members(&cluster).await.unwrap_or_default();
+                let members = self.front.routes.members(&cluster).await.unwrap_or_default();
                 let key = key.unwrap_or_else(|| RouteKey::of_name(cluster.as_str()));
-                let candidates = self.routes.plan(key, &members, None);
+                let candidates = self.front.routes.plan(key, &members, None);
                 self.engage(&candidates, outgoing, origin, 1).await
             }
-            NextHop::Foreign(host) => engage_foreign(&host, &self.domain, outgoing).await,
+            NextHop::Foreign(host) => engage_foreign(&host, self.domain(), outgoing).await,
         };
         match engaged {
             Ok((client, accepted)) => transfer(client, accepted, message).await,
@@ -246,7 +238,7 @@ impl Courier {
     ) -> Result<(MailClient, Vec<Reply>), Reply> {
         let handover = origin.handover();
         let errand = Errand {
-            routes: &self.routes,
+            routes: &self.front.routes,
             dialect: Dialect::Lmtp,
             handover: &handover,
             outgoing,

@@ -11,13 +11,12 @@ use std::{net::SocketAddr, sync::Arc};
 
 use laniakea_router::{
     drive::{
-        Client, Routes, Stream,
+        Client, Stream,
         mail::{Connection, converse},
     },
     handoff::{Preamble, Protocol, SessionId},
     session::smtp::{Dialect, Peer, Settings},
 };
-use tracing::Instrument;
 
 pub use budget::Budget;
 pub use courier::{Courier, Origin};
@@ -49,16 +48,11 @@ impl MailService {
     /// Mail for a member; nothing runs yet but [`MailService::run`].
     #[must_use]
     pub fn new(member: Arc<Member>, settings: MailSettings) -> Arc<Self> {
-        let courier = Arc::new(Courier::new(
-            member.directory.clone(),
-            Arc::new(Routes::new(member.directory.clone())),
-            Arc::clone(&member) as Arc<dyn Deliverer>,
-            member.cluster_name.clone(),
-            member.domain.clone(),
-        ));
+        let deliverer = Arc::clone(&member) as Arc<dyn Deliverer>;
+        let courier = Arc::new(Courier::new(Arc::clone(&member.front), deliverer, member.cluster_name.clone()));
         Arc::new(Self {
             spool: Arc::new(Spool::new(Arc::clone(&member))),
-            budget: Budget::new(member.limits.memory_bytes_max),
+            budget: Budget::new(member.front.limits.memory_bytes_max),
             settings,
             member,
             courier,
@@ -77,7 +71,7 @@ impl MailService {
         };
         let workshop =
             Workshop::new(Arc::clone(&self.courier), self.budget.clone(), self.settings.host.clone(), origin);
-        Arc::clone(&self.spool).run(Arc::new(workshop), self.member.shutdown.clone()).await;
+        Arc::clone(&self.spool).run(Arc::new(workshop), self.member.front.shutdown.clone()).await;
     }
 
     /// The queue, for the admin API.
@@ -97,11 +91,11 @@ impl MailService {
             hello: String::new(),
             hops: 0,
         };
-        self.serve(stream, Vec::new(), Peer::Client, dialect, origin).await;
+        self.serve(stream, Peer::Client, dialect, origin).await;
     }
 
-    /// Serves a connection that a router or a fellow member handed over; `unread` came behind the preamble.
-    pub async fn serve_handoff(self: Arc<Self>, stream: Stream, preamble: Preamble, unread: Vec<u8>) {
+    /// Serves a connection that a router or a fellow member handed over, from behind its preamble.
+    pub async fn serve_handoff(self: Arc<Self>, stream: Stream, preamble: Preamble) {
         let dialect = match preamble.protocol {
             Protocol::Lmtp => Dialect::Lmtp,
             Protocol::Smtp | Protocol::Submission | Protocol::Imap | Protocol::Pop3 | Protocol::Http => Dialect::Smtp,
@@ -114,27 +108,26 @@ impl MailService {
             hello: String::new(),
             hops: preamble.hops,
         };
-        self.serve(stream, unread, Peer::Router, dialect, origin).await;
+        self.serve(stream, Peer::Router, dialect, origin).await;
     }
 
-    async fn serve(self: Arc<Self>, stream: Stream, unread: Vec<u8>, peer: Peer, dialect: Dialect, origin: Origin) {
-        let member = &self.member;
-        let starttls = (peer == Peer::Client).then(|| member.tls.clone());
+    async fn serve(self: Arc<Self>, stream: Stream, peer: Peer, dialect: Dialect, origin: Origin) {
+        let front = &self.member.front;
+        let starttls = (peer == Peer::Client).then(|| front.tls.clone());
         let settings = Settings {
             dialect,
             peer,
             host: self.settings.host.clone(),
-            domain: member.domain.clone(),
-            message_bytes_max: member.limits.message_bytes_max,
-            recipients_max: member.limits.recipients_max,
+            domain: front.domain.clone(),
+            message_bytes_max: front.limits.message_bytes_max,
+            recipients_max: front.limits.recipients_max,
             starttls: starttls.is_some(),
             tls: origin.tls.is_some(),
         };
-        let connection = Connection { stream, tls: starttls, unread, shutdown: member.shutdown.clone() };
-        let span = tracing::info_span!("mail", session = %origin.session, client = %origin.client, ?dialect);
+        let connection = Connection { stream, tls: starttls, unread: Vec::new(), shutdown: front.shutdown.clone() };
         let tls = origin.tls.clone();
         let exchange = MemberExchange::new(Arc::clone(&self), dialect, origin);
-        let farewell = converse(connection, settings, tls, exchange).instrument(span.clone()).await;
-        span.in_scope(|| tracing::debug!(?farewell, "mail connection ended"));
+        let farewell = converse(connection, settings, tls, exchange).await;
+        tracing::debug!(?farewell, "mail connection ended");
     }
 }

@@ -52,7 +52,7 @@ async fn serve(stream: Stream, client: &Client, context: &RouterContext, dialect
     };
     let connection =
         Connection { stream, tls: Some(context.tls.clone()), unread: Vec::new(), shutdown: context.shutdown.clone() };
-    let span = tracing::info_span!("mail", session = %client.session, client = %client.address, ?dialect);
+    let span = tracing::info_span!("session", session = %client.session, client = %client.address, ?dialect);
     let farewell = converse(connection, settings, tls, exchange).instrument(span.clone()).await;
     span.in_scope(|| tracing::debug!(?farewell, "mail connection ended"));
 }
