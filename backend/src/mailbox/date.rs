@@ -28,6 +28,13 @@ impl InternalDate {
     }
 }
 
+/// The day of the calendar, counted from 1970-01-01; `None` if there is no such day.
+pub fn day_number(year: i16, month: i8, day: i8) -> Option<i64> {
+    let date = jiff::civil::Date::new(year, month, day).ok()?;
+    let since = jiff::civil::date(1970, 1, 1).until(date).ok()?;
+    Some(i64::from(since.get_days()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +45,13 @@ mod tests {
         assert_eq!(InternalDate::utc(late).day(), 0);
         assert_eq!(InternalDate { at: late, offset_minutes: 60 }.day(), 1);
         assert_eq!(InternalDate { at: Timestamp(0), offset_minutes: -1 }.day(), -1);
+    }
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        assert_eq!(day_number(1970, 1, 1), Some(0));
+        assert_eq!(day_number(2026, 2, 28).map(|day| day * 86_400), Some(1_772_236_800));
+        assert_eq!(day_number(1969, 12, 31), Some(-1));
+        assert_eq!(day_number(2026, 2, 29), None);
     }
 }

@@ -18,6 +18,7 @@ pub mod message;
 pub mod mime;
 pub mod name;
 pub mod request;
+pub mod search;
 pub mod uid;
 pub mod uid_set;
 

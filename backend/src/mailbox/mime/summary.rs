@@ -4,15 +4,11 @@
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use super::octets::Octets;
 
-/// The format of an encoded summary. The walker may learn; what it found before stays as it was told to clients.
-const SUMMARY_VERSION: u8 = 1;
-
 /// The structure of a message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// The fields ENVELOPE shows.
     pub envelope: Envelope,
@@ -47,7 +43,7 @@ impl Span {
 }
 
 /// One part (RFC 2045 §2.5).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// The part's header, with the empty line that ends it.
     pub header: Span,
@@ -80,7 +76,7 @@ pub struct Part {
 }
 
 /// What a part holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// Nothing that is looked into. A multipart or message beyond the limits is one too, with its type replaced.
     Leaf,
@@ -165,34 +161,9 @@ pub enum Address {
     GroupEnd,
 }
 
-/// Why bytes are no encoded summary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("decode the summary of a message")]
-pub struct DecodeError;
-
 impl Summary {
     /// The length of the message's header, with the empty line that ends it.
     pub fn header_len(&self) -> u32 {
         self.structure.header.end
-    }
-
-    /// The summary as it is stored in front of the message.
-    pub fn encode(&self) -> Vec<u8> {
-        // Writing to memory cannot fail, and every type here can be written.
-        postcard::to_extend(self, vec![SUMMARY_VERSION]).unwrap_or_default()
-    }
-
-    /// Reads a stored summary.
-    ///
-    /// # Errors
-    /// If the bytes are not exactly one summary of a version we know.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let Some((&SUMMARY_VERSION, encoded)) = bytes.split_first() else {
-            return Err(DecodeError);
-        };
-        match postcard::take_from_bytes(encoded) {
-            Ok((summary, [])) => Ok(summary),
-            Ok(_) | Err(_) => Err(DecodeError),
-        }
     }
 }
