@@ -8,6 +8,8 @@ mod client;
 mod converse;
 mod engage;
 mod lmtp;
+#[cfg(test)]
+mod relay_test;
 mod resolve;
 mod smtp;
 
