@@ -1,7 +1,7 @@
 //! Plays `integration-tests/dialogues/imap` against bare sessions on an account in memory.
 //!
 //! Beside the marks of every dialogue: `! inbox=a,b` fills INBOX with messages of the folder
-//! `imap/mail`; `= other: line` lets another session of the same account say something, and
+//! `imap/mail`, `! quota=n` limits the account; `= other: line` lets another session of the same account say something, and
 //! `? other: line` is what that session answers.
 
 use std::collections::VecDeque;
@@ -59,7 +59,19 @@ impl World {
         assert!(matches!(reply, Reply::Appended { .. }), "{reply:?}");
     }
 
-    fn read(&self, body: BodyRef, range: std::ops::Range<u64>) -> Result<Bytes, BodyFault> {
+    /// Adds many small messages at once.
+    pub(super) fn add_many(&mut self, mailbox: &str, count: usize) {
+        let message = NewMessage {
+            flags: Flags::new(),
+            internal_date: Some(NOW),
+            body: BodyRecord::new(b"Subject: small\r\n\r\n").unwrap(),
+        };
+        let mailbox = MailboxName::parse(mailbox).unwrap();
+        self.perform(Request::Append { mailbox, messages: vec![message; count] });
+    }
+
+    /// Bytes of a body, as the store gives them.
+    pub(super) fn read(&self, body: BodyRef, range: std::ops::Range<u64>) -> Result<Bytes, BodyFault> {
         let BodyRef::File { number, .. } = body else { panic!("no such body") };
         Ok(self.bodies[number as usize].slice(range.start as usize..range.end as usize))
     }
@@ -74,7 +86,7 @@ pub(super) struct Players {
 
 impl Players {
     pub(super) fn new(world: World) -> Players {
-        let settings = SessionSettings { message_bytes_max: MESSAGE_BYTES_MAX, ..SessionSettings::default() };
+        let settings = SessionSettings { message_bytes_max: MESSAGE_BYTES_MAX };
         let session = || ImapSession::new(Instant::now(), Arc::clone(&world.account), &settings, Vec::new());
         Players { sessions: [session(), session()], said: VecDeque::new(), world }
     }
@@ -154,6 +166,9 @@ fn folder() -> PathBuf {
 /// An account as a script wants it.
 fn world_of(script: &Script) -> World {
     let mut world = World::default();
+    if let Some(quota) = script.settings.get("quota") {
+        Arc::make_mut(&mut world.account).quota = Some(quota.parse().unwrap());
+    }
     let inbox = script.settings.get("inbox").into_iter().flat_map(|names| names.split(','));
     for name in inbox {
         let path = folder().join("mail").join(format!("{name}.eml"));

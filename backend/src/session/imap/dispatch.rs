@@ -44,6 +44,8 @@ impl ImapSession {
             Command::Lsub(lsub) => self.lsub(&tag, &lsub),
             Command::Status(status) => self.status(tag, &status),
             Command::Append(append) => self.append(tag, append),
+            Command::GetQuota(root) => self.quota(&tag, &root),
+            Command::GetQuotaRoot(name) => self.quota_root(&tag, &name),
             Command::Idle => self.idle(tag),
             Command::Close => self.close(tag),
             Command::Unselect => self.unselect(&tag),
@@ -147,6 +149,8 @@ fn needs_view(command: &Command) -> bool {
         | Command::Lsub(_)
         | Command::Status(_)
         | Command::Append(_)
+        | Command::GetQuota(_)
+        | Command::GetQuotaRoot(_)
         | Command::Idle => false,
     }
 }

@@ -18,8 +18,7 @@ impl ImapSession {
             // RFC 3501 §6.3.8: an empty name asks for the hierarchy's separator.
             list::root(&mut reply, "LIST");
         } else {
-            let listing = Listing { account: &self.account, list, patterns: patterns(&list.reference, &list.patterns) };
-            listing.write(&mut reply);
+            Listing::new(&self.account, list).write(&mut reply);
         }
         if list.returns.status.is_empty() {
             self.out.text().append(&mut reply);
@@ -56,9 +55,23 @@ struct Listing<'a> {
     account: &'a Account,
     list: &'a List,
     patterns: Vec<ListPattern>,
+    /// Names with something below that meets the selection without matching a pattern itself
+    /// (RFC 5258 §3.5); empty unless RECURSIVEMATCH asks for them.
+    parents: BTreeSet<MailboxName>,
 }
 
-impl Listing<'_> {
+impl<'a> Listing<'a> {
+    fn new(account: &'a Account, list: &'a List) -> Listing<'a> {
+        let patterns = patterns(&list.reference, &list.patterns);
+        let mut listing = Listing { account, list, patterns, parents: BTreeSet::new() };
+        if list.selection.recursive {
+            let is_hidden = |name: &&MailboxName| !listing.matches(name) && listing.is_selected(name);
+            let names = account.mailboxes().map(|mailbox| &mailbox.name).chain(account.subscriptions());
+            listing.parents = names.filter(is_hidden).flat_map(|name| name.ancestors()).collect();
+        }
+        listing
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         for name in self.candidates() {
             if self.matches(name) {
@@ -73,7 +86,9 @@ impl Listing<'_> {
         let mailboxes = self.account.mailboxes().map(|mailbox| &mailbox.name);
         match self.list.selection.subscribed {
             false => mailboxes.collect(),
-            true if self.list.selection.recursive => mailboxes.chain(self.account.subscriptions()).collect(),
+            true if self.list.selection.recursive => {
+                mailboxes.chain(self.account.subscriptions()).chain(&self.parents).collect()
+            }
             true => self.account.subscriptions().collect(),
         }
     }
@@ -84,7 +99,7 @@ impl Listing<'_> {
 
     fn write_name(&self, out: &mut Vec<u8>, name: &MailboxName) {
         let selected = self.is_selected(name);
-        let child_info = self.list.selection.recursive && self.has_selected_child(name);
+        let child_info = self.parents.contains(name);
         if !selected && !child_info {
             return;
         }
@@ -98,12 +113,6 @@ impl Listing<'_> {
         let selection = self.list.selection;
         let special = || self.account.mailbox(name).is_some_and(|mailbox| mailbox.special_use.is_some());
         (!selection.subscribed || self.account.is_subscribed(name)) && (!selection.special_use || special())
-    }
-
-    /// RFC 5258 §3.5: something below meets the selection without matching the pattern itself.
-    fn has_selected_child(&self, name: &MailboxName) -> bool {
-        let is_hidden = |child: &MailboxName| !self.matches(child) && self.is_selected(child);
-        self.account.subscriptions().any(|child| child.is_below(name) && is_hidden(child))
     }
 
     fn attributes(&self, name: &MailboxName) -> Vec<&'static str> {
@@ -128,18 +137,18 @@ impl Listing<'_> {
 fn write_lsub(out: &mut Vec<u8>, account: &Account, lsub: &Lsub) {
     let patterns = patterns(&lsub.reference, std::slice::from_ref(&lsub.pattern));
     let matches = |name: &MailboxName| patterns.iter().any(|pattern| pattern.matches(name));
-    let ends_within_level = lsub.pattern.ends_with(b"%");
     let mut names: BTreeSet<(&MailboxName, &[&str])> = BTreeSet::new();
-    let ancestors: Vec<MailboxName> = account.subscriptions().flat_map(|name| name.ancestors()).collect();
+    let ancestors: BTreeSet<MailboxName> = match lsub.pattern.ends_with(b"%") {
+        true => account.subscriptions().flat_map(|name| name.ancestors()).collect(),
+        false => BTreeSet::new(),
+    };
     for name in account.subscriptions().filter(|name| matches(name)) {
         let attributes: &[&str] = if account.mailbox(name).is_some() { &[] } else { &["\\Noselect"] };
         names.insert((name, attributes));
     }
-    if ends_within_level {
-        // RFC 3501 §6.3.9: `%` must not hide a subscription below a level that has none itself.
-        for name in ancestors.iter().filter(|name| matches(name) && !account.is_subscribed(name)) {
-            names.insert((name, &["\\Noselect"]));
-        }
+    // RFC 3501 §6.3.9: `%` must not hide a subscription below a level that has none itself.
+    for name in ancestors.iter().filter(|name| matches(name) && !account.is_subscribed(name)) {
+        names.insert((name, &["\\Noselect"]));
     }
     for (name, attributes) in names {
         list::lsub(out, attributes, name);

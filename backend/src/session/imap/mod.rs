@@ -20,6 +20,7 @@ mod idle;
 mod list;
 mod names;
 mod outbox;
+mod quota;
 mod reply;
 mod search;
 mod select;
@@ -50,7 +51,7 @@ pub use self::reply::fault_code;
 /// A router may advertise the same, since it forwards everything after login unseen.
 pub const CAPABILITIES: &str = "IMAP4rev1 LITERAL+ ID ENABLE IDLE NAMESPACE CHILDREN UIDPLUS UNSELECT MOVE \
                                 MULTIAPPEND SPECIAL-USE CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE \
-                                ESEARCH CONDSTORE OBJECTID";
+                                ESEARCH SEARCHRES CONDSTORE OBJECTID SAVEDATE QUOTA QUOTA=RES-STORAGE";
 
 /// How long a client may be silent: RFC 3501 §5.4 asks for 30 minutes at least, and clients in IDLE
 /// come back every 29 (RFC 2177).
@@ -253,3 +254,5 @@ impl Session for ImapSession {
 
 #[cfg(test)]
 mod dialogue_test;
+#[cfg(test)]
+mod session_test;

@@ -43,6 +43,7 @@ fn figure(mailbox: &Mailbox, item: StatusItem) -> String {
         StatusItem::UidValidity => format!("UIDVALIDITY {}", mailbox.uid_validity),
         StatusItem::Unseen => format!("UNSEEN {}", tally.unseen),
         StatusItem::Deleted => format!("DELETED {}", tally.deleted),
+        StatusItem::DeletedStorage => format!("DELETED-STORAGE {}", tally.deleted_bytes),
         StatusItem::Size => format!("SIZE {}", tally.bytes),
         StatusItem::HighestModSeq => format!("HIGHESTMODSEQ {}", mailbox.highest_modseq),
         StatusItem::MailboxId => format!("MAILBOXID ({})", mailbox.id),

@@ -44,6 +44,8 @@ pub struct View {
     ghosts: UidSet,
     /// Messages from here on are `\Recent` in this session.
     recent_from: Uid,
+    /// What the last search saved (RFC 5182).
+    saved: UidSet,
 }
 
 /// What happened since the client was last told; to be written in this order.
@@ -62,7 +64,8 @@ pub struct Updates {
 impl View {
     /// A view of `mailbox` in which messages from `recent_from` on are recent.
     pub fn new(mailbox: Arc<Mailbox>, access: Access, recent_from: Uid) -> View {
-        View { access, messages: mailbox.messages.clone(), told: mailbox, ghosts: UidSet::new(), recent_from }
+        let (ghosts, saved) = (UidSet::new(), UidSet::new());
+        View { access, messages: mailbox.messages.clone(), told: mailbox, ghosts, recent_from, saved }
     }
 
     /// Which mailbox is selected.
@@ -112,6 +115,7 @@ impl View {
     /// "BAD"); a UID without one is not (§6.4.8).
     pub fn resolve(&self, set: &SequenceSet, numbering: Numbering) -> Parsed<Vec<SeqRange>> {
         match numbering {
+            _ if set.saved => Ok(self.ranges_of(&self.saved)),
             Numbering::Sequence => self.resolve_numbers(set),
             Numbering::Uid => Ok(self.resolve_uids(set)),
         }
@@ -140,16 +144,26 @@ impl View {
 
     fn resolve_uids(&self, set: &SequenceSet) -> Vec<SeqRange> {
         let last = self.messages.last().map(|message| message.uid.get());
-        let resolved = set.resolve(last);
-        resolved
-            .into_iter()
-            .filter_map(|(first, last)| {
-                let range = UidRange { first: Uid::new(first)?, last: Uid::new(last)? };
-                let start = self.index_from(range.first);
-                let end = range.last.next().map_or(self.len(), |after| self.index_from(after));
-                (start < end).then(|| SeqRange { first: SeqNo::from_index(start), last: SeqNo::from_index(end - 1) })
-            })
+        let range = |(first, last)| Some(UidRange { first: Uid::new(first)?, last: Uid::new(last)? });
+        let uids = set.resolve(last).into_iter().filter_map(range).collect();
+        self.ranges_of(&uids)
+    }
+
+    /// Where the messages with these UIDs are.
+    fn ranges_of(&self, uids: &UidSet) -> Vec<SeqRange> {
+        let ranges = uids.ranges().iter().map(|range| {
+            let end = range.last.next().map_or(self.len(), |after| self.index_from(after));
+            (self.index_from(range.first), end)
+        });
+        ranges
+            .filter(|(start, end)| start < end)
+            .map(|(start, end)| SeqRange { first: SeqNo::from_index(start), last: SeqNo::from_index(end - 1) })
             .collect()
+    }
+
+    /// Keeps what a search found, for `$`.
+    pub fn save(&mut self, uids: UidSet) {
+        self.saved = uids;
     }
 
     /// The UIDs of the messages in these ranges.

@@ -12,6 +12,8 @@ pub const RANGES_MAX: usize = 10_000;
 pub struct SequenceSet {
     /// Each from one end to the other, in either order.
     pub ranges: Vec<(Bound, Bound)>,
+    /// `$`: what the last search saved, instead of ranges (RFC 5182 §2.1).
+    pub saved: bool,
 }
 
 /// One end of a range.
@@ -24,9 +26,12 @@ pub enum Bound {
 }
 
 impl SequenceSet {
-    /// Takes a set such as `2,4:7,9,12:*`.
+    /// Takes a set such as `2,4:7,9,12:*`, or `$`.
     pub fn parse(cursor: &mut Cursor<'_>) -> Parsed<SequenceSet> {
         let mut ranges = Vec::new();
+        if cursor.take(b'$') {
+            return Ok(SequenceSet { ranges, saved: true });
+        }
         loop {
             if ranges.len() == RANGES_MAX {
                 return Err(Bad("too many ranges"));
@@ -38,7 +43,7 @@ impl SequenceSet {
             };
             ranges.push((start, end));
             if !cursor.take(b',') {
-                return Ok(SequenceSet { ranges });
+                return Ok(SequenceSet { ranges, saved: false });
             }
         }
     }
@@ -119,7 +124,7 @@ mod tests {
 
     #[test]
     fn zero_rubbish_and_too_large_numbers_are_refused() {
-        for text in ["0", "1:0", "", ",", "1,", "1:", ":1", "a", "4294967296", "-1", "1 "] {
+        for text in ["0", "1:0", "", ",", "1,", "1:", ":1", "a", "4294967296", "-1", "1 ", "$,1", "1,$"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

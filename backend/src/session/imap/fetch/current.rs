@@ -7,13 +7,13 @@ use bytes::Bytes;
 
 use super::{Awaited, PIECE_BYTES, PIECES_MAX};
 use crate::mailbox::mime::{SectionKind, Span, Summary, header_fields};
-use crate::mailbox::{Message, SeqNo};
+use crate::mailbox::{InternalDate, Message, SeqNo};
 use crate::session::imap::outbox::Outbox;
 use crate::session::imap::view::View;
 use crate::session::{BodyFault, BodyResult, Output};
 use crate::wire::imap::command::{FetchItem, Section, SectionText};
 use crate::wire::imap::response::envelope::envelope;
-use crate::wire::imap::response::message::{flags, internal_date, section_label};
+use crate::wire::imap::response::message::{date, flags, section_label};
 use crate::wire::imap::response::structure::{Detail, structure};
 use crate::wire::imap::response::text::{literal_marker, nil, print};
 
@@ -130,7 +130,8 @@ impl Current {
         match item {
             FetchItem::Flags => flags(out.text(), &message.flags, view.recency(message)),
             FetchItem::Uid => print(out.text(), format_args!("UID {}", message.uid)),
-            FetchItem::InternalDate => internal_date(out.text(), message.internal_date),
+            FetchItem::InternalDate => date(out.text(), "INTERNALDATE", message.internal_date),
+            FetchItem::SaveDate => date(out.text(), "SAVEDATE", InternalDate::utc(message.saved)),
             FetchItem::Size => print(out.text(), format_args!("RFC822.SIZE {}", message.size)),
             FetchItem::ModSeq => print(out.text(), format_args!("MODSEQ ({})", message.modseq)),
             FetchItem::EmailId => print(out.text(), format_args!("EMAILID ({})", message.email_id)),

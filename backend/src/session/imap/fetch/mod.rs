@@ -120,7 +120,11 @@ impl ImapSession {
     pub(super) fn on_body(&mut self, body: BodyResult) {
         match &mut self.phase {
             Phase::Fetching(fetching) => fetching.on_body(body, &mut self.out),
-            Phase::Searching(searching) => searching.on_body(body),
+            Phase::Searching(searching) => {
+                if let Some(view) = &self.view {
+                    searching.on_body(view, body, &mut self.out);
+                }
+            }
             Phase::Ready | Phase::Idle(_) | Phase::Asked(_) | Phase::Confirming(_) | Phase::Telling(_) => {}
         }
     }

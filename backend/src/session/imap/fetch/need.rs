@@ -42,6 +42,7 @@ impl Need {
             | FetchItem::InternalDate
             | FetchItem::Size
             | FetchItem::ModSeq
+            | FetchItem::SaveDate
             | FetchItem::EmailId
             | FetchItem::ThreadId => Need::Nothing,
         }

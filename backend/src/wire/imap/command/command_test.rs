@@ -15,7 +15,7 @@ fn parse_with(line: &str, literals: &[&'static str]) -> Parsed<Command> {
 }
 
 fn number(number: u32) -> SequenceSet {
-    SequenceSet { ranges: vec![(Bound::Number(number), Bound::Number(number))] }
+    SequenceSet { ranges: vec![(Bound::Number(number), Bound::Number(number))], saved: false }
 }
 
 #[test]
@@ -49,6 +49,10 @@ fn every_command_is_known_in_any_case() {
         "EXPUNGE",
         "UID EXPUNGE 1:3",
         "SEARCH ALL",
+        "SEARCH RETURN (SAVE) OR $ 1:2 SAVEDSINCE 1-Jan-2020 SAVEDATESUPPORTED",
+        "UID COPY $ Sent",
+        "GETQUOTA \"\"",
+        "GETQUOTAROOT INBOX",
         "uid search 1:* uid 5 (seen or from a to b)",
         "SEARCH RETURN (MIN COUNT) CHARSET utf-8 TEXT foo",
         "FETCH 1 ALL",

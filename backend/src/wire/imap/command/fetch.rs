@@ -39,6 +39,8 @@ pub enum FetchItem {
     Size,
     /// `MODSEQ` (RFC 7162 §3.1.4).
     ModSeq,
+    /// `SAVEDATE` (RFC 8514 §4.2).
+    SaveDate,
     /// `EMAILID` (RFC 8474 §5.1).
     EmailId,
     /// `THREADID`, which we do not have and say so (RFC 8474 §5.2).
@@ -186,6 +188,7 @@ impl FetchItem {
             "INTERNALDATE" => FetchItem::InternalDate,
             "RFC822.SIZE" => FetchItem::Size,
             "MODSEQ" => FetchItem::ModSeq,
+            "SAVEDATE" => FetchItem::SaveDate,
             "EMAILID" => FetchItem::EmailId,
             "THREADID" => FetchItem::ThreadId,
             "ENVELOPE" => FetchItem::Envelope,

@@ -169,6 +169,8 @@ pub enum StatusItem {
     Unseen,
     /// `DELETED` (RFC 9051 §6.3.11).
     Deleted,
+    /// `DELETED-STORAGE` (RFC 9208 §4.1.4).
+    DeletedStorage,
     /// `SIZE` (RFC 8438).
     Size,
     /// `HIGHESTMODSEQ` (RFC 7162 §3.1.7).
@@ -186,6 +188,7 @@ impl StatusItem {
             "UIDVALIDITY" => StatusItem::UidValidity,
             "UNSEEN" => StatusItem::Unseen,
             "DELETED" => StatusItem::Deleted,
+            "DELETED-STORAGE" => StatusItem::DeletedStorage,
             "SIZE" => StatusItem::Size,
             "HIGHESTMODSEQ" => StatusItem::HighestModSeq,
             "MAILBOXID" => StatusItem::MailboxId,

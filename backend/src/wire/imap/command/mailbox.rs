@@ -19,9 +19,10 @@ impl Select {
         let mut condstore = false;
         if cursor.take(b' ') {
             cursor.list1(|cursor| match cursor.take_keyword("CONDSTORE") {
-                true => Ok(condstore = true),
+                true => Ok(()),
                 false => Err(Bad("unknown SELECT parameter")),
             })?;
+            condstore = true;
         }
         Ok(Select { name, condstore })
     }

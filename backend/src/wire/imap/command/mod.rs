@@ -80,6 +80,10 @@ pub enum Command {
     Status(Status),
     /// `APPEND`.
     Append(Append),
+    /// `GETQUOTA` (RFC 9208 §4.1.1).
+    GetQuota(Bytes),
+    /// `GETQUOTAROOT` (RFC 9208 §4.1.2).
+    GetQuotaRoot(WireName),
     /// `IDLE` (RFC 2177).
     Idle,
     /// `CHECK`.
@@ -147,6 +151,8 @@ fn parse_command(cursor: &mut Cursor<'_>) -> Parsed<Command> {
         "LSUB" => Command::Lsub(Lsub::parse(cursor)?),
         "STATUS" => Command::Status(Status::parse(cursor)?),
         "APPEND" => Command::Append(Append::parse(cursor)?),
+        "GETQUOTA" => Command::GetQuota(name_argument(cursor)?),
+        "GETQUOTAROOT" => Command::GetQuotaRoot(name_argument(cursor)?),
         "IDLE" => Command::Idle,
         "CHECK" => Command::Check,
         "CLOSE" => Command::Close,

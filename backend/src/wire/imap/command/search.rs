@@ -34,6 +34,8 @@ pub enum ReturnOption {
     All,
     /// How many there are.
     Count,
+    /// Nothing; the messages are kept for `$` (RFC 5182 §2).
+    Save,
 }
 
 /// One criterion.
@@ -63,6 +65,12 @@ pub enum SearchKey {
     SentOn(CivilDate),
     /// `SENTSINCE`.
     SentSince(CivilDate),
+    /// `SAVEDBEFORE` (RFC 8514 §4.3).
+    SavedBefore(CivilDate),
+    /// `SAVEDON`.
+    SavedOn(CivilDate),
+    /// `SAVEDSINCE`.
+    SavedSince(CivilDate),
     /// `LARGER`.
     Larger(u32),
     /// `SMALLER`.
@@ -128,6 +136,7 @@ fn parse_returns(cursor: &mut Cursor<'_>) -> Parsed<Vec<ReturnOption>> {
         "MAX" => Ok(ReturnOption::Max),
         "ALL" => Ok(ReturnOption::All),
         "COUNT" => Ok(ReturnOption::Count),
+        "SAVE" => Ok(ReturnOption::Save),
         _ => Err(Bad("unknown SEARCH return option")),
     })?;
     match options.is_empty() {
@@ -154,7 +163,7 @@ impl SearchKey {
         }
         match cursor.peek() {
             Some(b'(') => cursor.list1(|cursor| SearchKey::parse(cursor, budget)).map(SearchKey::And),
-            Some(b'0'..=b'9' | b'*') => SequenceSet::parse(cursor).map(SearchKey::Sequence),
+            Some(b'0'..=b'9' | b'*' | b'$') => SequenceSet::parse(cursor).map(SearchKey::Sequence),
             _ => {
                 let name = cursor.keyword()?.to_ascii_uppercase();
                 SearchKey::parse_operator(&name, cursor, budget)
@@ -185,7 +194,7 @@ impl SearchKey {
         if let Some(key) = SearchKey::bare(name) {
             return Ok(key);
         }
-        cursor.space()?;
+        cursor.space().map_err(|_| Bad("unknown search key, or one that lacks its argument"))?;
         Ok(match name {
             "KEYWORD" => parse_keyword(cursor)?,
             "UNKEYWORD" => SearchKey::Not(Box::new(parse_keyword(cursor)?)),
@@ -196,6 +205,9 @@ impl SearchKey {
             "SENTBEFORE" => SearchKey::SentBefore(CivilDate::parse(cursor)?),
             "SENTON" => SearchKey::SentOn(CivilDate::parse(cursor)?),
             "SENTSINCE" => SearchKey::SentSince(CivilDate::parse(cursor)?),
+            "SAVEDBEFORE" => SearchKey::SavedBefore(CivilDate::parse(cursor)?),
+            "SAVEDON" => SearchKey::SavedOn(CivilDate::parse(cursor)?),
+            "SAVEDSINCE" => SearchKey::SavedSince(CivilDate::parse(cursor)?),
             "LARGER" => SearchKey::Larger(cursor.number()?),
             "SMALLER" => SearchKey::Smaller(cursor.number()?),
             "FROM" | "TO" | "CC" | "BCC" | "SUBJECT" => {
@@ -222,7 +234,8 @@ impl SearchKey {
         let has = |flag| SearchKey::Flag(Flag::System(flag));
         let lacks = |flag| SearchKey::Not(Box::new(SearchKey::Flag(Flag::System(flag))));
         Some(match name {
-            "ALL" => SearchKey::All,
+            // RFC 8514 §4.3: every mailbox of ours remembers when its messages came.
+            "ALL" | "SAVEDATESUPPORTED" => SearchKey::All,
             "ANSWERED" => has(Answered),
             "DELETED" => has(Deleted),
             "DRAFT" => has(Draft),
@@ -258,6 +271,9 @@ impl SearchKey {
             | SearchKey::SentBefore(_)
             | SearchKey::SentOn(_)
             | SearchKey::SentSince(_)
+            | SearchKey::SavedBefore(_)
+            | SearchKey::SavedOn(_)
+            | SearchKey::SavedSince(_)
             | SearchKey::Larger(_)
             | SearchKey::Smaller(_)
             | SearchKey::Header { .. }

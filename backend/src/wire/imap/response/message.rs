@@ -23,8 +23,8 @@ pub fn flags(out: &mut Vec<u8>, flags: &Flags, recency: Recency) {
     print(out, format_args!("FLAGS ({flags}{recent})"));
 }
 
-/// Writes `INTERNALDATE "…"` in the zone the date was told in.
-pub fn internal_date(out: &mut Vec<u8>, date: InternalDate) {
+/// Writes `INTERNALDATE "…"` or the like, in the zone the date was told in.
+pub fn date(out: &mut Vec<u8>, item: &str, date: InternalDate) {
     let local = date.at.0 + i64::from(date.offset_minutes) * 60;
     let day = CivilDate::from_unix_days(local.div_euclid(86_400));
     let seconds = local.rem_euclid(86_400);
@@ -34,7 +34,7 @@ pub fn internal_date(out: &mut Vec<u8>, date: InternalDate) {
     print(
         out,
         format_args!(
-            "INTERNALDATE \"{:2}-{month}-{:04} {:02}:{:02}:{:02} {sign}{:02}{:02}\"",
+            "{item} \"{:2}-{month}-{:04} {:02}:{:02}:{:02} {sign}{:02}{:02}\"",
             day.day,
             day.year,
             seconds / 3600,
@@ -105,7 +105,7 @@ mod tests {
     fn the_internal_date_is_told_in_its_own_zone() {
         let mut out = Vec::new();
         let date = InternalDate { at: Timestamp(760_686_745), offset_minutes: -480 };
-        internal_date(&mut out, date);
+        super::date(&mut out, "INTERNALDATE", date);
         assert_eq!(out, b"INTERNALDATE \" 7-Feb-1994 21:52:25 -0800\"");
     }
 }
