@@ -173,6 +173,7 @@ fn prepare(
         tls: ServerTls::load(&config.tls)?,
         limits,
         gate: Gate::new(limits.connections_max, DESCRIPTORS_PER_CLIENT, limits.connections_per_address_max),
+        suspicion: Default::default(),
         proxy_from: Vec::new(),
         shutdown: shutdown.clone(),
         drained: CancellationToken::new(),

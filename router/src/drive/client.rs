@@ -153,6 +153,7 @@ async fn log_in<S: Front>(
     let span = tracing::info_span!("session", %session, client = %client.address, protocol = protocol.as_str());
     let mut settings = Settings::new(&context.domain, protection(&stream, &client), Peer::Client);
     settings.login_within = context.limits.login;
+    settings.failures_before = context.suspicion.lock().failures(Instant::now(), client.address.ip());
     let prelogin = PreLogin::new(stream, S::begin(Instant::now(), settings), Some(context.tls.clone()));
     let (client, forward, member) = converse(prelogin, &client, context, protocol).instrument(span).await?;
     let Reached { stream: member, unread: member_unread, .. } = member;
@@ -199,6 +200,9 @@ async fn try_login(context: &RouterContext, preamble: &Preamble, request: &Login
     let outcome = result.as_ref().map_or_else(|fault| fault.as_str(), |_| "logged-in");
     metrics::counter!("laniakea_router_logins_total", "protocol" => protocol, "outcome" => outcome).increment(1);
     metrics::histogram!("laniakea_router_login_seconds", "protocol" => protocol).record(began.elapsed());
+    if result.as_ref().err() == Some(&Fault::BadCredentials) {
+        context.suspicion.lock().on_failure(began, preamble.client.ip());
+    }
     result.inspect_err(|fault| tracing::info!(login = %request.login, fault = fault.as_str(), "login refused"))
 }
 

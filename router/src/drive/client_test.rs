@@ -154,6 +154,7 @@ impl Rig {
             tls: ServerTls::load(&files.settings()).unwrap(),
             limits,
             gate: Gate::new(limits.connections_max, 2, limits.connections_per_address_max),
+            suspicion: parking_lot::Mutex::default(),
             proxy_from: proxy_from.iter().map(|network| network.parse().unwrap()).collect(),
             shutdown: CancellationToken::new(),
             drained: CancellationToken::new(),

@@ -5,10 +5,14 @@ use std::{net::SocketAddr, sync::Arc};
 use ipnet::IpNet;
 use laniakea_config::Limits;
 use laniakea_directory::Directory;
+use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{ServerTls, listener::Gate, routes::Routes};
-use crate::handoff::{Preamble, Protocol, SessionId, TlsFacts};
+use crate::{
+    handoff::{Preamble, Protocol, SessionId, TlsFacts},
+    session::Suspicion,
+};
 
 /// What all connections of a router share.
 pub struct RouterContext {
@@ -26,6 +30,8 @@ pub struct RouterContext {
     pub limits: Limits,
     /// Counts connections.
     pub gate: Arc<Gate>,
+    /// Networks that guess passwords.
+    pub suspicion: Mutex<Suspicion>,
     /// Balancers whose PROXY header is believed.
     pub proxy_from: Vec<IpNet>,
     /// Cancelled when no new client is to be taken and idle ones are to leave.

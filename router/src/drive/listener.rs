@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -17,10 +17,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::session::Suspicion;
+
 /// Pause after `accept` failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Connections the kernel holds while accepting pauses.
 const BACKLOG: i32 = 1024;
+/// Silence after which the kernel asks whether the other end is still there.
+const KEEPALIVE: Duration = Duration::from_secs(120);
 
 /// Counts the connections of a process, in total and per client network.
 #[derive(Debug)]
@@ -68,7 +72,7 @@ impl Gate {
     /// Takes a place for a client, or says that its network has too many already.
     #[must_use]
     pub fn enter(self: &Arc<Self>, client: IpAddr) -> Option<NetworkPlace> {
-        let network = network_of(client);
+        let network = Suspicion::network_of(client);
         let mut count = self.networks.entry(network).or_insert(0);
         if *count >= self.per_network_max {
             return None;
@@ -95,10 +99,12 @@ impl Drop for NetworkPlace {
 ///
 /// If the address is taken or not ours.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    use socket2::{Domain, Protocol, Socket, Type};
+    use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted process must not wait for old connections to leave TIME_WAIT.
     socket.set_reuse_address(true)?;
+    // Inherited by what is accepted: a client that vanished behind a dead network is noticed.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -136,14 +142,6 @@ async fn pause_after(error: &io::Error) {
     }
     tracing::warn!(%error, "accepting pauses");
     tokio::time::sleep(PAUSE).await;
-}
-
-/// One IPv4 address, or the /64 an IPv6 client can choose addresses from.
-fn network_of(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V4(ip) => IpAddr::V4(ip),
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The whole router process: its listeners, what they share, and how it stops.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::{Path, PathBuf}, sync::Arc, time::Duration};
 
 use laniakea_config::{Config, RouterSettings, Service};
 use laniakea_directory::{Directory, SetupError};
@@ -22,6 +22,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 const DESCRIPTORS_PER_CLIENT: u32 = 2;
 /// How often the state of the directory is put into the metrics.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
+/// How often the remembered routes are saved.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// Why a router cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +83,10 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
     }
     context.tasks.spawn(report(context.clone()));
     context.tasks.spawn(reload(context.clone()));
+    if let Some(file) = settings.cache_file.clone() {
+        load_cache(&context, &file).await;
+        context.tasks.spawn(keep_cache(context.clone(), file));
+    }
     tracing::info!(name, "router ready");
     shutdown.cancelled().await;
     drain(&context).await;
@@ -103,6 +109,7 @@ fn prepare(
         tls: ServerTls::load(&config.tls)?,
         limits,
         gate,
+        suspicion: parking_lot::Mutex::default(),
         proxy_from: settings.proxy_from.clone(),
         shutdown: shutdown.clone(),
         drained: CancellationToken::new(),
@@ -145,6 +152,32 @@ async fn report(context: Arc<RouterContext>) {
         tokio::select! {
             _ = ticks.tick() => degraded.set(f64::from(u8::from(context.directory.is_degraded()))),
             () = context.shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Begins with what the last process knew, so that a router may restart while the directory is down.
+async fn load_cache(context: &RouterContext, file: &Path) {
+    match context.directory.load_cache(file).await {
+        Ok(entries) => tracing::info!(entries, "remembered routes loaded"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(%error, file = %file.display(), "load the remembered routes"),
+    }
+}
+
+/// Saves what is known now and then, and once more at the end. The file may be lost without harm.
+async fn keep_cache(context: Arc<RouterContext>, file: PathBuf) {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + SAVE_EVERY, SAVE_EVERY);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = context.shutdown.cancelled() => {}
+        }
+        if let Err(error) = context.directory.save_cache(&file).await {
+            tracing::warn!(%error, file = %file.display(), "save the remembered routes");
+        }
+        if context.shutdown.is_cancelled() {
+            return;
         }
     }
 }

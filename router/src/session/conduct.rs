@@ -31,13 +31,15 @@ pub struct Settings {
     pub peer: Peer,
     /// Time from connection to login.
     pub login_within: Duration,
+    /// Failed logins of the client's network before, as [`super::Suspicion`] remembers them.
+    pub failures_before: u32,
 }
 
 impl Settings {
     /// Makes settings with the usual deadline.
     #[must_use]
     pub fn new(host: &str, protection: Protection, peer: Peer) -> Self {
-        Self { host: host.to_owned(), protection, peer, login_within: LOGIN_WITHIN }
+        Self { host: host.to_owned(), protection, peer, login_within: LOGIN_WITHIN, failures_before: 0 }
     }
 }
 
@@ -54,7 +56,8 @@ pub(super) struct Conduct {
 impl Conduct {
     pub(super) fn new(now: Instant, settings: Settings) -> Self {
         let until = now + settings.login_within;
-        Self { settings, throttle: Throttle::default(), outputs: VecDeque::new(), until, commands: 0 }
+        let throttle = Throttle::after(settings.failures_before);
+        Self { settings, throttle, outputs: VecDeque::new(), until, commands: 0 }
     }
 
     /// Sends one line; lines that follow one another leave together.

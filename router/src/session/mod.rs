@@ -13,6 +13,7 @@ pub mod imap;
 pub mod pop3;
 pub mod sasl;
 pub mod smtp;
+mod suspicion;
 mod throttle;
 
 use std::{net::IpAddr, time::Instant};
@@ -23,6 +24,7 @@ pub use conduct::{LOGIN_WITHIN, Settings};
 pub use fault::Fault;
 pub use imap::ImapLogin;
 pub use pop3::Pop3Login;
+pub use suspicion::Suspicion;
 
 pub use crate::handoff::{Moved, TlsFacts};
 use crate::wire::line::Drained;

@@ -7,11 +7,16 @@ const BAD_COMMANDS_MAX: u32 = 3;
 /// Failed logins after which the connection ends.
 const FAILED_LOGINS_MAX: u32 = 5;
 
+/// What earlier connections of a network add to the wait at most: doublings.
+const EARLIER_MAX: u32 = 3;
+
 /// Counts what went wrong on one connection.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
     bad_commands: u32,
     failed_logins: u32,
+    /// Failures on earlier connections of the same network, as far as they count.
+    earlier: u32,
 }
 
 /// What follows a mistake.
@@ -22,6 +27,13 @@ pub(super) enum Verdict {
 }
 
 impl Throttle {
+    /// Begins with what is known of the client's network: closing the connection does not begin the waits anew.
+    pub(super) fn after(failures: u32) -> Self {
+        // As many doublings as the number has binary digits: 1, 2–3, 4 and more failures.
+        let earlier = (u32::BITS - failures.leading_zeros()).min(EARLIER_MAX);
+        Self { earlier, ..Self::default() }
+    }
+
     /// Counts a command that could not be understood.
     pub(super) fn on_bad_command(&mut self) -> Verdict {
         self.bad_commands += 1;
@@ -30,7 +42,7 @@ impl Throttle {
 
     /// Counts a wrong password and says how long the reply waits: 1, 2, 4, 8, 15 seconds.
     pub(super) fn on_failed_login(&mut self) -> Duration {
-        let seconds = 1_u64 << self.failed_logins.min(4);
+        let seconds = 1_u64 << (self.failed_logins + self.earlier).min(4);
         self.failed_logins += 1;
         Duration::from_secs(seconds.min(15))
     }
@@ -49,6 +61,13 @@ mod tests {
     fn the_third_bad_command_ends_the_connection() {
         let mut throttle = Throttle::default();
         assert_eq!([(); 3].map(|()| throttle.on_bad_command()), [Verdict::GoOn, Verdict::GoOn, Verdict::Close]);
+    }
+
+    #[test]
+    fn failures_on_earlier_connections_count() {
+        for (failures, seconds) in [(0, 1), (1, 2), (2, 4), (3, 4), (4, 8), (u32::MAX, 8)] {
+            assert_eq!(Throttle::after(failures).on_failed_login().as_secs(), seconds, "{failures}");
+        }
     }
 
     #[test]
