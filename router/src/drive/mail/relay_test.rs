@@ -186,6 +186,7 @@ impl Rig {
             tls: ServerTls::load(&files.settings()).unwrap(),
             limits,
             gate: Gate::new(100, 2, 40),
+            suspicion: Default::default(),
             proxy_from: Vec::new(),
             shutdown: CancellationToken::new(),
             drained: CancellationToken::new(),
