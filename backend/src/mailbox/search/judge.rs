@@ -217,19 +217,23 @@ impl Texts<'_> {
 
     /// The values of the header fields with a name.
     fn header(&self, name: &str) -> Result<Vec<String>, Extent> {
-        let header = self.bytes(self.summary()?.structure.header, Extent::Header)?;
+        let header = self.header_bytes()?;
         let named = fields(header).filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes()));
         Ok(named.map(|field| fold(&decode_octets(&field.unfolded()))).collect())
     }
 
     fn whole_header(&self) -> Result<String, Extent> {
-        let header = self.bytes(self.summary()?.structure.header, Extent::Header)?;
-        Ok(fold(&decode_header(header)))
+        Ok(fold(&decode_header(self.header_bytes()?)))
+    }
+
+    fn header_bytes(&self) -> Result<&[u8], Extent> {
+        let summary = self.summary().map_err(|extent| extent.max(Extent::Header))?;
+        self.bytes(summary.structure.header, Extent::Header)
     }
 
     /// All text of the body.
     fn body(&self) -> Result<&str, Extent> {
-        let summary = self.summary()?;
+        let summary = self.summary().map_err(|_| Extent::Whole)?;
         self.bytes(Span { start: 0, end: self.message.size }, Extent::Whole)?;
         Ok(self.body.get_or_init(|| {
             let mut text = String::new();

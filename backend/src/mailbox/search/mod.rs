@@ -9,6 +9,8 @@
 mod criterion;
 mod decode;
 mod judge;
+#[cfg(test)]
+mod judge_test;
 mod text;
 
 pub use self::criterion::{Criterion, EnvelopeField};
