@@ -31,6 +31,7 @@
 //!    closes and drops the session.
 
 pub mod imap;
+pub mod pop3;
 
 use std::ops::Range;
 use std::sync::Arc;

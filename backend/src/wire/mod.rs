@@ -4,3 +4,4 @@
 //! file or the time; every parser takes bytes and returns values, every serialiser the reverse.
 
 pub mod imap;
+pub mod pop3;
