@@ -86,6 +86,9 @@ pub enum SetupError {
     /// Not `ldap://host[:port]` or `ldaps://host[:port]`.
     #[error("the directory's URL {0:?} is not ldap://host:port or ldaps://host:port")]
     BadUrl(String),
+    /// The search base is no distinguished name.
+    #[error("the directory's base is malformed")]
+    Base(#[source] crate::dn::DnError),
     /// No URL at all.
     #[error("no directory URL is configured")]
     NoUrl,

@@ -1,13 +1,38 @@
 //! Accounts and clusters made, changed and removed, for the command line.
+//!
+//! Works against any LDAP server that lets the settings' name write: accounts stand under `ou=accounts`, clusters under
+//! `ou=clusters`. Nothing is cached.
 
+mod account;
+
+use std::{collections::HashSet, sync::Arc};
+
+use futures_util::{StreamExt, stream};
 use laniakea_config::DirectorySettings;
+use ldap3::{LdapResult, Mod};
+use tokio::task::spawn_blocking;
 
 use crate::{
+    dn::Dn,
     error::{LookupError, Outage, SetupError},
     id::ClusterName,
+    ldap::{Client, Question, entry},
     name::{Address, LoginName, Secret},
+    password::hash_password,
     record::{AccountRecord, ClusterRecord, Status},
 };
+
+/// Additions under way at a time: enough to fill the server's batches.
+const UNDER_WAY_MAX: usize = 256;
+/// Entries of one page of a list.
+const PAGE: i32 = 1000;
+/// The entry above all accounts, and the one above all clusters.
+const ACCOUNTS: &str = "accounts";
+const CLUSTERS: &str = "clusters";
+/// Result codes (RFC 4511 appendix A).
+const SUCCESS: u32 = 0;
+const NO_SUCH_OBJECT: u32 = 32;
+const ENTRY_ALREADY_EXISTS: u32 = 68;
 
 /// An account to be made.
 #[derive(Debug, Clone)]
@@ -87,7 +112,8 @@ pub enum ProvisionError {
 
 /// A connection that may change the directory, bound as the settings say.
 pub struct Admin {
-    settings: DirectorySettings,
+    client: Client,
+    base: Dn,
 }
 
 impl Admin {
@@ -97,7 +123,9 @@ impl Admin {
     ///
     /// If no server can be reached or the bind is refused.
     pub async fn connect(settings: &DirectorySettings) -> Result<Self, ProvisionError> {
-        Ok(Self { settings: settings.clone() })
+        let admin = Self { client: Client::new(settings)?, base: Dn::parse(&settings.base).map_err(SetupError::Base)? };
+        admin.client.probe().await?;
+        Ok(admin)
     }
 
     /// Makes the entries under which accounts and clusters stand, if they are absent.
@@ -106,7 +134,15 @@ impl Admin {
     ///
     /// If the directory refuses or cannot be reached.
     pub async fn prepare(&self) -> Result<(), ProvisionError> {
-        self.unavailable()
+        for name in [ACCOUNTS, CLUSTERS] {
+            let attributes = [("objectClass", "organizationalUnit"), ("ou", name)];
+            let attributes = attributes.map(|(name, value)| (name.to_owned(), HashSet::from([value.to_owned()])));
+            match self.add_entry(&self.base.child("ou", name), attributes.into()).await {
+                Ok(()) | Err(ProvisionError::Exists(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Makes an account.
@@ -115,18 +151,50 @@ impl Admin {
     ///
     /// [`ProvisionError::Exists`] if its name or one of its addresses is taken; else as [`Self::prepare`].
     pub async fn add(&self, account: NewAccount) -> Result<(), ProvisionError> {
-        let _ = account;
-        self.unavailable()
+        // Servers do not keep addresses unique by themselves.
+        let login = Question::Login(account.login.folded());
+        let addresses = account.addresses.iter().cloned().map(Question::Address);
+        for question in std::iter::once(login).chain(addresses) {
+            if let Some(holder) = self.client.account(&question).await? {
+                return Err(ProvisionError::Exists(holder.dn));
+            }
+        }
+        self.add_unchecked(account).await
     }
 
-    /// Makes many accounts at once and returns how many were new; those that exist are left as they are.
+    /// Makes many accounts at once and returns how many were new; those that exist are left as they are. Unlike
+    /// [`Self::add`] it relies on the server to refuse an address that is taken.
     ///
     /// # Errors
     ///
     /// The first refusal that is not "exists already"; the others are still tried.
     pub async fn add_many(&self, accounts: Vec<NewAccount>) -> Result<usize, ProvisionError> {
-        let _ = accounts;
-        self.unavailable()
+        self.add_many_with(accounts, |_| {}).await
+    }
+
+    /// Does what [`Self::add_many`] does and tells after each account how many are done.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add_many`].
+    pub async fn add_many_with(
+        &self,
+        accounts: Vec<NewAccount>,
+        mut progress: impl FnMut(usize),
+    ) -> Result<usize, ProvisionError> {
+        let additions = stream::iter(accounts).map(|account| self.add_unchecked(account));
+        let mut outcomes = additions.buffer_unordered(UNDER_WAY_MAX);
+        let (mut done, mut new, mut refused) = (0, 0, None);
+        while let Some(outcome) = outcomes.next().await {
+            match outcome {
+                Ok(()) => new += 1,
+                Err(ProvisionError::Exists(_)) => {}
+                Err(error) => refused = refused.or(Some(error)),
+            }
+            done += 1;
+            progress(done);
+        }
+        refused.map_or(Ok(new), Err)
     }
 
     /// Finds an account by login name or address.
@@ -135,17 +203,22 @@ impl Admin {
     ///
     /// [`ProvisionError::Absent`] if there is none.
     pub async fn show(&self, name: &str) -> Result<AccountRecord, ProvisionError> {
-        let _ = name;
-        self.unavailable()
+        let absent = || ProvisionError::Absent(name.to_owned());
+        let login = LoginName::parse(name).map_err(|_| absent())?;
+        if let Some(account) = self.client.account(&Question::Login(login.folded())).await? {
+            return Ok(account);
+        }
+        let address = Address::parse(name).map_err(|_| absent())?;
+        self.client.account(&Question::Address(address)).await?.ok_or_else(absent)
     }
 
-    /// Lists every account.
+    /// Lists every account; entries that cannot be understood are left out and logged.
     ///
     /// # Errors
     ///
     /// If the directory cannot be asked.
     pub async fn list(&self) -> Result<Vec<AccountRecord>, ProvisionError> {
-        self.unavailable()
+        Ok(self.client.accounts(PAGE).await?)
     }
 
     /// Changes an account, all changes at once or none.
@@ -154,8 +227,19 @@ impl Admin {
     ///
     /// [`ProvisionError::Absent`] if there is none; else as [`Self::prepare`].
     pub async fn set(&self, name: &str, changes: Vec<AccountChange>) -> Result<(), ProvisionError> {
-        let _ = (name, changes);
-        self.unavailable()
+        let dn = self.show(name).await?.dn;
+        let entry = self.client.entry(&dn).await?.ok_or_else(|| ProvisionError::Absent(dn.clone()))?;
+        let mut stored = Vec::new();
+        for change in &changes {
+            if let AccountChange::Password(password) = change {
+                stored.push(hashed(password.clone()).await);
+            }
+        }
+        let mods = account::modifications(self.client.profile(), &entry, &changes, stored.into_iter());
+        if mods.is_empty() {
+            return Ok(());
+        }
+        self.modify_entry(&dn, mods).await
     }
 
     /// Deletes an account's entry; its mail stays where it is.
@@ -164,8 +248,8 @@ impl Admin {
     ///
     /// [`ProvisionError::Absent`] if there is none; else as [`Self::prepare`].
     pub async fn delete(&self, name: &str) -> Result<(), ProvisionError> {
-        let _ = name;
-        self.unavailable()
+        let dn = self.show(name).await?.dn;
+        self.delete_entry(&dn).await
     }
 
     /// Makes a cluster's entry, or replaces its members.
@@ -174,8 +258,23 @@ impl Admin {
     ///
     /// As [`Self::prepare`].
     pub async fn put_cluster(&self, cluster: &ClusterRecord) -> Result<(), ProvisionError> {
-        let _ = cluster;
-        self.unavailable()
+        let dn = self.cluster_dn(&cluster.name);
+        let members: HashSet<String> = cluster.members.iter().cloned().collect();
+        let one = |value: &str| HashSet::from([value.to_owned()]);
+        let mut attributes = vec![
+            ("objectClass".to_owned(), one(entry::CLUSTER_CLASS)),
+            (entry::CLUSTER_NAME.to_owned(), one(cluster.name.as_str())),
+        ];
+        if !members.is_empty() {
+            attributes.push((entry::CLUSTER_MEMBER.to_owned(), members.clone()));
+        }
+        match self.add_entry(&dn, attributes).await {
+            Err(ProvisionError::Exists(_)) => {
+                let members = Mod::Replace(entry::CLUSTER_MEMBER.to_owned(), members);
+                self.modify_entry(&dn.to_string(), vec![members]).await
+            }
+            other => other,
+        }
     }
 
     /// Lists every cluster.
@@ -184,7 +283,7 @@ impl Admin {
     ///
     /// If the directory cannot be asked.
     pub async fn clusters(&self) -> Result<Vec<ClusterRecord>, ProvisionError> {
-        self.unavailable()
+        Ok(self.client.clusters().await?)
     }
 
     /// Deletes a cluster's entry.
@@ -193,12 +292,50 @@ impl Admin {
     ///
     /// [`ProvisionError::Absent`] if there is none; else as [`Self::prepare`].
     pub async fn delete_cluster(&self, name: &ClusterName) -> Result<(), ProvisionError> {
-        let _ = name;
-        self.unavailable()
+        self.delete_entry(&self.cluster_dn(name).to_string()).await
     }
 
-    fn unavailable<T>(&self) -> Result<T, ProvisionError> {
-        let _ = &self.settings;
-        Err(LookupError::from(Outage::NoServer).into())
+    fn cluster_dn(&self, name: &ClusterName) -> Dn {
+        self.base.child("ou", CLUSTERS).child(entry::CLUSTER_NAME, name.as_str())
+    }
+
+    async fn add_unchecked(&self, account: NewAccount) -> Result<(), ProvisionError> {
+        let profile = self.client.profile();
+        let stored = hashed(account.password.clone()).await;
+        let dn = account::dn(profile, &self.base.child("ou", ACCOUNTS), &account);
+        self.add_entry(&dn, account::attributes(profile, &account, stored.as_deref())).await
+    }
+
+    async fn add_entry(&self, dn: &Dn, attributes: account::Attributes) -> Result<(), ProvisionError> {
+        let dn = Arc::<str>::from(dn.to_string());
+        let added = self.client.add(&dn, attributes).await;
+        outcome(&dn, added)
+    }
+
+    async fn modify_entry(&self, dn: &str, mods: Vec<Mod<String>>) -> Result<(), ProvisionError> {
+        outcome(dn, self.client.modify(dn, mods).await)
+    }
+
+    async fn delete_entry(&self, dn: &str) -> Result<(), ProvisionError> {
+        outcome(dn, self.client.delete(dn).await)
+    }
+}
+
+/// Makes the stored form of a password, on a thread that may block.
+async fn hashed(password: NewPassword) -> Option<String> {
+    match password {
+        NewPassword::Plain(secret) => spawn_blocking(move || hash_password(&secret)).await.ok(),
+        NewPassword::Hashed(stored) => Some(stored),
+        NewPassword::Absent => None,
+    }
+}
+
+fn outcome(dn: &str, result: Result<LdapResult, Outage>) -> Result<(), ProvisionError> {
+    let result = result.map_err(LookupError::from)?;
+    match result.rc {
+        SUCCESS => Ok(()),
+        ENTRY_ALREADY_EXISTS => Err(ProvisionError::Exists(dn.to_owned())),
+        NO_SUCH_OBJECT => Err(ProvisionError::Absent(dn.to_owned())),
+        code => Err(ProvisionError::Refused { dn: dn.to_owned(), code, text: result.text }),
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod filter;
 pub(crate) mod flight;
 mod health;
 mod pool;
+mod write;
 
 use std::sync::Arc;
 
@@ -123,6 +124,11 @@ impl Client {
     /// Lets the server check a password, by a bind on a connection of its own.
     pub(crate) async fn bind(&self, dn: &str, password: &Secret) -> Result<bool, LookupError> {
         bind::check(&self.pool, dn, password).await
+    }
+
+    /// Asks for as little as possible, to find out whether somebody answers.
+    pub(crate) async fn probe(&self) -> Result<(), LookupError> {
+        Ok(self.pool.probe().await?)
     }
 
     async fn ask(&self, what: &'static str, query: &Query) -> Result<Vec<SearchEntry>, LookupError> {

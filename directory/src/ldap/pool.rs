@@ -153,6 +153,12 @@ impl Pool {
         Err(last)
     }
 
+    /// Returns a connection for a search that takes longer than a deadline allows.
+    pub(super) async fn any_live(&self) -> Result<Arc<Live>, Outage> {
+        let slot = self.next.fetch_add(1, Ordering::Relaxed);
+        timeout(self.timeout, self.live(slot)).await.map_err(|_| Outage::TimedOut)?
+    }
+
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
     }
@@ -251,7 +257,7 @@ impl Pool {
     }
 
     /// Asks for as little as possible.
-    async fn probe(&self) -> Result<(), Outage> {
+    pub(super) async fn probe(&self) -> Result<(), Outage> {
         let query = Query {
             base: self.base.clone(),
             scope: Scope::Base,

@@ -27,7 +27,25 @@ fn entry() -> Entry {
 }
 
 fn matches(text: &str) -> Option<bool> {
-    Filter::prepare(parse_ldap_filter_str(&text.replace(' ', "\\20")).unwrap()).matches(&entry(), &Rights::Admin)
+    Filter::prepare(spaced(parse_ldap_filter_str(text).unwrap())).matches(&entry(), &Rights::Admin)
+}
+
+/// The codec's own parser of filter strings reads no spaces: the tests write `_` for them.
+fn spaced(filter: LdapFilter) -> LdapFilter {
+    let space = |text: String| text.replace('_', " ");
+    match filter {
+        LdapFilter::Equality(name, value) => LdapFilter::Equality(name, space(value)),
+        LdapFilter::Substring(name, parts) => {
+            let (initial, final_) = (parts.initial.map(space), parts.final_.map(space));
+            let any = parts.any.into_iter().map(space).collect();
+            LdapFilter::Substring(name, LdapSubstringFilter { initial, any, final_ })
+        }
+        LdapFilter::Extensible(mut assertion) => {
+            assertion.match_value = space(assertion.match_value);
+            LdapFilter::Extensible(assertion)
+        }
+        other => other,
+    }
 }
 
 #[test]
@@ -36,15 +54,15 @@ fn every_kind_of_filter_is_understood() {
         ("(uid=EVE)", true),
         ("(userid=eve)", true),
         ("(uid=eva)", false),
-        ("(cn=eve smith)", true),
+        ("(cn=eve___smith)", true),
         ("(mail=*)", true),
         ("(telephoneNumber=*)", false),
         ("(mail=e*@*.org)", true),
         ("(mail=*smith*)", true),
         ("(mail=e*smith@*example*.org)", true),
         ("(mail=*smith*e.smith*)", false),
-        ("(cn=eve*eve smith)", false),
-        ("(cn=*e s*)", true),
+        ("(cn=eve*eve_smith)", false),
+        ("(cn=*e_s*)", true),
         ("(laniakeaQuota>=999)", true),
         ("(laniakeaQuota>=1001)", false),
         ("(laniakeaQuota<=1000)", true),
@@ -57,7 +75,7 @@ fn every_kind_of_filter_is_understood() {
         ("(|(uid=adam)(mail=eve@example.org))", true),
         ("(!(uid=adam))", true),
         ("(!(uid=eve))", false),
-        ("(cn:caseIgnoreMatch:=EVE SMITH)", true),
+        ("(cn:caseIgnoreMatch:=EVE_SMITH)", true),
         ("(ou:dn:=people)", true),
         ("(ou:dn:=sales)", false),
         ("(objectClass=LANIAKEAACCOUNT)", true),
