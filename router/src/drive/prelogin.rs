@@ -34,9 +34,9 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a TLS handshake may take.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a client has to read our last words.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(2);
 /// How much of what a client still sends is thrown away meanwhile.
-const LINGER_BYTES_MAX: usize = 64 * 1024;
+const LINGER_BYTES_MAX: usize = 2 << 20;
 
 /// A connection whose account is not known yet.
 pub struct PreLogin<S> {
@@ -147,7 +147,7 @@ pub async fn accept_tls(tls: &ServerTls, stream: Stream) -> Option<Stream> {
 pub async fn close(mut stream: Stream) {
     let lingering = async {
         stream.shutdown().await?;
-        let mut buffer = [0; 1024];
+        let mut buffer = [0; READ_BYTES];
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {
             match stream.read(&mut buffer).await? {

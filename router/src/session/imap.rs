@@ -102,7 +102,7 @@ impl ImapLogin {
                 return false;
             }
             Ok(Some(line)) => self.on_sasl(now, tag, exchange.go_on(&line)),
-            Err(LineError::TooLong) => self.bye("line too long"),
+            Err(LineError::TooLong) => self.on_fatal(Some(&tag), "line too long"),
             Err(LineError::BareLineBreak | LineError::Nul) => self.on_bad(Some(&tag), "malformed response"),
         }
         true
@@ -148,10 +148,7 @@ impl ImapLogin {
                 self.state = State::StartingTls;
             }
             // Whoever put bytes behind STARTTLS wants them to be taken for bytes from inside TLS (CVE-2011-0411).
-            None => {
-                self.conduct.say(format_args!("{tag} BAD data after STARTTLS"));
-                self.bye("data after STARTTLS");
-            }
+            None => self.on_fatal(Some(tag), "data after STARTTLS"),
         }
     }
 
@@ -236,14 +233,12 @@ impl ImapLogin {
     }
 
     fn on_unreadable(&mut self, error: &CommandError) {
+        const LITERAL_TOO_LONG: &str = "[TOOBIG] literal too long before login";
         match error {
-            // RFC 7888 §5 asks for TOOBIG.
-            CommandError::LiteralTooLong => self.bye("[TOOBIG] literal too long before login"),
-            CommandError::LiteralRefused { command } => {
-                let tag = tag_of(command);
-                self.on_bad(tag.as_deref(), "[TOOBIG] literal too long before login");
-            }
-            CommandError::Line(LineError::TooLong) => self.bye("line too long"),
+            CommandError::LiteralRefused { command } => self.on_bad(tag_of(command).as_deref(), LITERAL_TOO_LONG),
+            // RFC 7888 §4 leaves the choice between reading it all and ending the connection; §5 asks for TOOBIG.
+            CommandError::LiteralTooLong { command } => self.on_fatal(tag_of(command).as_deref(), LITERAL_TOO_LONG),
+            CommandError::Line(LineError::TooLong) => self.on_fatal(None, "line too long"),
             CommandError::Line(LineError::BareLineBreak) => self.on_bad(None, "lines end with CRLF"),
             CommandError::Line(LineError::Nul) => self.on_bad(None, "NUL in a command"),
         }
@@ -254,6 +249,12 @@ impl ImapLogin {
         if self.conduct.throttle.on_bad_command() == Verdict::Close {
             self.bye("too many bad commands");
         }
+    }
+
+    /// Where the next command begins is unknown or too far away.
+    fn on_fatal(&mut self, tag: Option<&str>, text: &str) {
+        self.conduct.say(format_args!("{} BAD {text}", tag.unwrap_or("*")));
+        self.bye(text);
     }
 
     fn refuse_unprotected(&mut self, tag: &str) {

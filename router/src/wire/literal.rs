@@ -53,14 +53,17 @@ pub enum CommandError {
     },
     /// The client sends such a literal without asking. The connection must end (RFC 7888 §4).
     #[error("literal too long")]
-    LiteralTooLong,
+    LiteralTooLong {
+        /// What was collected of the command: its tag is in it.
+        command: Vec<u8>,
+    },
 }
 
 impl CommandError {
     /// Whether the connection must end, because where the next command begins is unknown or too far away.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Self::Line(LineError::TooLong) | Self::LiteralTooLong)
+        matches!(self, Self::Line(LineError::TooLong) | Self::LiteralTooLong { .. })
     }
 }
 
@@ -144,7 +147,7 @@ impl CommandReader {
             return Err(if announced.waits {
                 CommandError::LiteralRefused { command }
             } else {
-                CommandError::LiteralTooLong
+                CommandError::LiteralTooLong { command }
             });
         }
         self.command.extend_from_slice(b"\r\n");
@@ -235,7 +238,8 @@ mod tests {
     #[test]
     fn an_absurd_literal_that_comes_unasked_is_fatal() {
         let mut reader = reader(b"a1 LOGIN {2147483647+}\r\nxxxx");
-        assert_eq!(reader.next_piece(), Err(CommandError::LiteralTooLong));
+        let command = b"a1 LOGIN {2147483647+}".to_vec();
+        assert_eq!(reader.next_piece(), Err(CommandError::LiteralTooLong { command }));
     }
 
     #[test]
