@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tracing::Instrument;
 
 use crate::drive::{
-    login::{Arrival, Imap, serve},
+    login::{Arrival, Imap, Pop3, serve},
     mail::MailService,
     member::Member,
 };
@@ -68,6 +68,7 @@ async fn serve_client(
     let span = tracing::info_span!("session", session = %client.session, client = %client.address, ?service);
     match service {
         Service::Imap | Service::Imaps => serve::<Imap>(stream, Arrival::Direct(client), member).instrument(span).await,
+        Service::Pop3 | Service::Pop3s => serve::<Pop3>(stream, Arrival::Direct(client), member).instrument(span).await,
         Service::Smtp => mail.serve_client(stream, client, Dialect::Smtp).instrument(span).await,
         Service::Lmtp => mail.serve_client(stream, client, Dialect::Lmtp).instrument(span).await,
         _ => {}
@@ -87,6 +88,7 @@ async fn serve_handoff(mut tcp: TcpStream, (member, mail): (Arc<Member>, Arc<Mai
     let span = tracing::info_span!("session", session = %preamble.session, client = %preamble.client, protocol = protocol.as_str());
     match protocol {
         Protocol::Imap => serve::<Imap>(stream, Arrival::HandedOver(preamble), member).instrument(span).await,
+        Protocol::Pop3 => serve::<Pop3>(stream, Arrival::HandedOver(preamble), member).instrument(span).await,
         Protocol::Smtp | Protocol::Lmtp => mail.serve_handoff(stream, preamble).instrument(span).await,
         _ => tracing::warn!(%protocol, "not served yet"),
     }

@@ -16,7 +16,7 @@ use laniakea_router::{
         splice,
     },
     handoff::{Preamble, Protocol},
-    session::{Fault, ImapLogin, LoginOutcome, LoginRequest, Peer, Protection, Session as Prelogin, Settings},
+    session::{Fault, ImapLogin, LoginOutcome, LoginRequest, Peer, Pop3Login, Protection, Session as Prelogin, Settings},
 };
 use tokio::io::AsyncWriteExt;
 
@@ -29,7 +29,7 @@ use crate::{
         session::{Conversation, converse},
     },
     mailbox::Account,
-    session::{Session, SessionSettings, imap},
+    session::{Session, SessionSettings, imap, pop3},
 };
 
 /// How often a connection may be passed on: a router to a member to the owner, and once more if that has just changed.
@@ -84,6 +84,32 @@ impl Service for Imap {
 
     fn session(now: Instant, pass: &Pass<Account>, settings: &SessionSettings, unread: Vec<u8>) -> imap::ImapSession {
         imap::ImapSession::new(now, pass.state(), settings, unread)
+    }
+}
+
+/// POP3 at a member.
+pub struct Pop3;
+
+impl Service for Pop3 {
+    const PROTOCOL: Protocol = Protocol::Pop3;
+    const EXCLUSIVE: bool = true;
+    type Login = Pop3Login;
+    type Session = pop3::Pop3Session;
+
+    fn login(now: Instant, settings: Settings) -> Pop3Login {
+        Pop3Login::new(now, settings)
+    }
+
+    fn greeting(host: &str) -> String {
+        format!("+OK {host} logged in\r\n")
+    }
+
+    fn capabilities() -> Option<String> {
+        None
+    }
+
+    fn session(now: Instant, pass: &Pass<Account>, settings: &SessionSettings, unread: Vec<u8>) -> pop3::Pop3Session {
+        pop3::Pop3Session::new(now, &pass.state(), settings, unread)
     }
 }
 
