@@ -146,7 +146,8 @@ impl<'a> Story<'a> {
             (Ok(_), None) => lines.push("owner      none: nobody has the account open".into()),
             (Err(why), _) => lines.push(format!("owner      unknown: {why}")),
         }
-        lines.push(format!("if it dies {}", self.fate(cluster)));
+        let label = if self.owner().is_some() { "if it dies" } else { "next use  " };
+        lines.push(format!("{label} {}", self.fate(cluster)));
     }
 
     /// What would happen if the owner died now.
@@ -159,7 +160,7 @@ impl<'a> Story<'a> {
             many => format!("one of {}", many.join(", ")),
         };
         match (self.owner(), cluster.controller()) {
-            (None, _) => format!("nothing: the next login or delivery opens it at {heir}"),
+            (None, _) => format!("a login or delivery opens it at {heir}"),
             (Some(owner), Some((controller, _))) if owner == controller => format!(
                 "its open sessions end; {heir} becomes controller, fences {owner}, and opens the account for the next login or delivery"
             ),

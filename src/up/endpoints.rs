@@ -3,10 +3,10 @@
 //! The shape is a promise: names stay, a listener that does not exist is left out, and `pid` is the process itself, so
 //! that `kill -9` hits that role and nothing else. The file is replaced whole whenever a process has another pid.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
-use laniakea_config::{ClusterSettings, Config, DirectorySettings, MemberSettings, RouterSettings, Service};
-use serde_json::{Map, Value, json};
+use laniakea_config::{ClusterSettings, Config, DirectorySettings, Service};
+use serde::Serialize;
 
 use super::{
     home::{Home, replace},
@@ -22,64 +22,84 @@ pub struct Endpoints<'a> {
     pub admin_password: String,
 }
 
+/// The file.
+#[derive(Serialize)]
+struct File<'a> {
+    domain: &'a str,
+    password: &'a str,
+    directory: DirectoryEntry<'a>,
+    routers: Vec<ProcessEntry<'a>>,
+    clusters: Vec<ClusterEntry<'a>>,
+    ca_certificate: &'a Path,
+}
+
+#[derive(Serialize)]
+struct DirectoryEntry<'a> {
+    /// Missing if the directory is not ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    ldap: String,
+    base: &'a str,
+    admin_dn: &'a str,
+    admin_password: &'a str,
+}
+
+/// A router or a member.
+#[derive(Serialize)]
+struct ProcessEntry<'a> {
+    name: &'a str,
+    pid: Option<u32>,
+    #[serde(flatten)]
+    listen: &'a BTreeMap<Service, SocketAddr>,
+}
+
+#[derive(Serialize)]
+struct ClusterEntry<'a> {
+    name: &'a str,
+    storage: &'a Path,
+    members: Vec<ProcessEntry<'a>>,
+}
+
 impl Endpoints<'_> {
     /// Writes the file.
     pub fn write(&self, processes: &[Process]) -> anyhow::Result<()> {
-        let mut text = format!("{:#}", self.to_json(processes));
+        let ca = self.home.ca();
+        let mut text = serde_json::to_string_pretty(&self.file(processes, &ca))?;
         text.push('\n');
         replace(&self.home.endpoints(), text.as_bytes())
     }
 
-    fn to_json(&self, processes: &[Process]) -> Value {
+    fn file<'a>(&'a self, processes: &'a [Process], ca: &'a Path) -> File<'a> {
         let pid = |name: &str| processes.iter().find(|process| process.name == name).and_then(|process| process.pid);
-        let routers: Vec<Value> =
-            self.config.routers.iter().map(|router| of_router(router, pid(&router.name))).collect();
-        let clusters: Vec<Value> = self.config.clusters.iter().map(|cluster| of_cluster(cluster, &pid)).collect();
-        json!({
-            "domain": self.config.domain,
-            "password": self.password,
-            "directory": self.of_directory(pid("directory")),
-            "routers": routers,
-            "clusters": clusters,
-            "ca_certificate": self.home.ca(),
-        })
+        let entry =
+            |name: &'a str, listen: &'a BTreeMap<Service, SocketAddr>| ProcessEntry { name, pid: pid(name), listen };
+        let cluster = |cluster: &'a ClusterSettings| ClusterEntry {
+            name: &cluster.name,
+            storage: &cluster.storage,
+            members: cluster.members.iter().map(|member| entry(&member.name, &member.listen)).collect(),
+        };
+        File {
+            domain: &self.config.domain,
+            password: self.password,
+            directory: self.directory(pid("directory")),
+            routers: self.config.routers.iter().map(|router| entry(&router.name, &router.listen)).collect(),
+            clusters: self.config.clusters.iter().map(cluster).collect(),
+            ca_certificate: ca,
+        }
     }
 
-    fn of_directory(&self, pid: Option<u32>) -> Value {
+    fn directory(&self, pid: Option<u32>) -> DirectoryEntry<'_> {
         let DirectorySettings { urls, base, bind_dn, embedded, .. } = &self.config.directory;
-        let elsewhere = || urls.first().map(|url| url.split("://").last().unwrap_or(url).to_owned());
-        let ldap = embedded.as_ref().map(|own| own.listen.to_string()).or_else(elsewhere);
-        let mut map = Map::new();
-        map.extend(pid.map(|pid| ("pid".to_owned(), json!(pid))));
-        map.extend(ldap.map(|ldap| ("ldap".to_owned(), json!(ldap))));
-        map.insert("base".into(), json!(base));
-        map.insert("admin_dn".into(), json!(bind_dn));
-        map.insert("admin_password".into(), json!(self.admin_password));
-        Value::Object(map)
+        let elsewhere = || urls.first().and_then(|url| url.split("://").last()).unwrap_or_default().to_owned();
+        let ldap = embedded.as_ref().map_or_else(elsewhere, |own| own.listen.to_string());
+        DirectoryEntry { pid, ldap, base, admin_dn: bind_dn, admin_password: &self.admin_password }
     }
-}
-
-fn of_router(router: &RouterSettings, pid: Option<u32>) -> Value {
-    with_listeners(json!({ "name": router.name, "pid": pid }), &router.listen)
-}
-
-fn of_cluster(cluster: &ClusterSettings, pid: &impl Fn(&str) -> Option<u32>) -> Value {
-    let member = |member: &MemberSettings| {
-        with_listeners(json!({ "name": member.name, "pid": pid(&member.name) }), &member.listen)
-    };
-    let members: Vec<Value> = cluster.members.iter().map(member).collect();
-    json!({ "name": cluster.name, "storage": cluster.storage, "members": members })
-}
-
-fn with_listeners(mut value: Value, listen: &BTreeMap<Service, SocketAddr>) -> Value {
-    if let Some(map) = value.as_object_mut() {
-        map.extend(listen.iter().map(|(service, address)| (service.name().to_owned(), json!(address))));
-    }
-    value
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::{
         super::{generate::generate, plan::Plan, ports::Ports, process::processes},
         *,
@@ -105,7 +125,8 @@ mod tests {
             process.pid = Some(pid);
         }
         let endpoints = Endpoints { home: &home, config: &config, password: "pw", admin_password: "apw".into() };
-        let value = endpoints.to_json(&processes);
+        let ca = home.ca();
+        let value = serde_json::to_value(endpoints.file(&processes, &ca)).unwrap();
         assert_eq!(
             value["directory"],
             json!({ "pid": 7, "ldap": "127.0.0.1:10389", "base": "dc=example,dc=org", "admin_dn": "cn=admin,dc=example,dc=org", "admin_password": "apw" })

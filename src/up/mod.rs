@@ -286,12 +286,13 @@ async fn run(
 /// Starts all, and enters what must stand in the directory.
 async fn begin(supervisor: &mut Supervisor, config: &Config, plan: &Plan, password: &Password) -> Result<(), Failure> {
     let progress = progress(supervisor.processes.len());
-    supervisor.start_all()?;
-    progress.set_message("directory");
+    // The others would find no directory and wait a moment before they ask again.
+    supervisor.start(&[Kind::Directory])?;
     supervisor.until_ready(&[Kind::Directory], |ready, name| show(&progress, ready, name)).await?;
     let base = usize::from(config.directory.embedded.is_some());
     progress.set_message("accounts");
     provision::provision(config, plan, password, &progress).await?;
+    supervisor.start(&[Kind::Member, Kind::Router])?;
     supervisor.until_ready(&[Kind::Member, Kind::Router], |ready, name| show(&progress, base + ready, name)).await?;
     progress.finish_and_clear();
     Ok(())

@@ -50,15 +50,21 @@ impl Supervisor {
         Self { processes, events: JoinSet::new(), restart_after }
     }
 
-    /// Starts every process that does not run.
-    pub fn start_all(&mut self) -> anyhow::Result<()> {
-        for index in 0..self.processes.len() {
-            self.start(index)?;
+    /// Starts every process of these kinds.
+    pub fn start(&mut self, kinds: &[Kind]) -> anyhow::Result<()> {
+        for index in self.numbers(kinds) {
+            self.start_one(index)?;
         }
         Ok(())
     }
 
-    fn start(&mut self, index: usize) -> anyhow::Result<()> {
+    /// Numbers of the processes of these kinds.
+    fn numbers(&self, kinds: &[Kind]) -> Vec<usize> {
+        let all = self.processes.iter().enumerate();
+        all.filter(|(_, process)| kinds.contains(&process.kind)).map(|(index, _)| index).collect()
+    }
+
+    fn start_one(&mut self, index: usize) -> anyhow::Result<()> {
         let Some(process) = self.processes.get_mut(index) else { return Ok(()) };
         let mut child: Child = process.start()?;
         self.events.spawn(async move { Event::Ended(index, child.wait().await) });
@@ -68,9 +74,7 @@ impl Supervisor {
     /// Waits until each process of one of these kinds is ready; tells `progress` how many are.
     pub async fn until_ready(&mut self, kinds: &[Kind], mut progress: impl FnMut(usize, &str)) -> Result<(), Failure> {
         let begin = Instant::now();
-        let is_meant = |process: &Process| kinds.contains(&process.kind);
-        let waited: Vec<usize> =
-            (0..self.processes.len()).filter(|index| self.processes.get(*index).is_some_and(is_meant)).collect();
+        let waited = self.numbers(kinds);
         for (ready, index) in waited.iter().enumerate() {
             let Some((name, metrics)) =
                 self.processes.get(*index).map(|process| (process.name.clone(), process.metrics))
@@ -135,7 +139,7 @@ impl Supervisor {
         match event {
             Event::Ended(index, status) => self.on_end(index, status),
             Event::Due(index) => {
-                self.start(index)?;
+                self.start_one(index)?;
                 // Written before anybody is told: a test that reads the file must find the new pid.
                 endpoints.write(&self.processes)?;
                 self.watch_ready(index);
