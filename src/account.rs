@@ -259,6 +259,7 @@ impl List {
     async fn run(self) -> Result<(), Failure> {
         let (_, admin) = self.common.admin().await?;
         let mut records = admin.list().await.map_err(failure)?;
+        records.sort_by(|a, b| a.login.cmp(&b.login));
         records.retain(|record| self.cluster.as_ref().is_none_or(|cluster| record.mail_host == *cluster));
         if self.common.json {
             say_json(&records.iter().map(to_json).collect());
