@@ -4,6 +4,8 @@ mod budget;
 mod courier;
 mod deliverer;
 mod exchange;
+#[cfg(test)]
+mod mail_test;
 mod runner;
 mod spool;
 

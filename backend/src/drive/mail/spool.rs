@@ -123,7 +123,7 @@ impl Spool {
         let mut changes = self.member.registry.cluster().changes();
         while !shutdown.is_cancelled() {
             let view = changes.borrow_and_update().clone();
-            let complete = self.settle_into(&view, &workshop).await;
+            let complete = self.settle_into(&view, &workshop, &shutdown).await;
             let pause = if complete { CALM } else { PATIENCE };
             tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -137,7 +137,12 @@ impl Spool {
     }
 
     /// Opens what is missing of this member's share and gives back what is not in it; whether nothing is missing.
-    async fn settle_into(self: &Arc<Self>, view: &ClusterView, workshop: &Arc<Workshop>) -> bool {
+    async fn settle_into(
+        self: &Arc<Self>,
+        view: &ClusterView,
+        workshop: &Arc<Workshop>,
+        shutdown: &CancellationToken,
+    ) -> bool {
         let live: Vec<MemberName> = view.members.iter().map(|member| member.name.clone()).collect();
         let share = shards_of(&view.member, &live);
         self.let_go_except(&share);
@@ -145,7 +150,9 @@ impl Spool {
             let running = self.running.lock();
             share.into_iter().filter(|shard| !running.contains_key(shard)).collect()
         };
+        // An opening that has begun is seen to its end: its grant must not get lost.
         let opened = stream::iter(missing)
+            .take_until(shutdown.cancelled())
             .map(|shard| async move { self.open(shard, workshop).await })
             .buffer_unordered(OPENINGS_MAX)
             .collect::<Vec<bool>>()
