@@ -8,5 +8,7 @@ pub mod mailbox;
 pub mod queue;
 pub mod session;
 
+#[cfg(test)]
+mod sim;
 pub mod store;
 pub mod wire;

@@ -1,9 +1,10 @@
 //! The shared filesystem as the arbiter: what may be asked of it, as values, and the narrow trait behind which it stands.
 //!
 //! The machines only name calls ([`ArbiterCall`]) and read answers; a driver carries them out, on the real filesystem
-//! (`drive/arbiter`) or on a simulated one (`sim/directory`). Each call is safe to repeat. Only mutations are proofs: on
-//! real shared filesystems a listing or a `stat` may come from a cache, so what a [`Survey`] says decides when to try
-//! something and never whether it is allowed.
+//! (`drive/arbiter`) or on a simulated one (`sim/storage`). Each call is safe to repeat. Only mutations are proofs: on real
+//! shared filesystems a `stat` or the name of a tick may come from a cache. So what ticks say decides when to try something
+//! and never whether it is allowed; and the two listings that do count (who lives, which term is the highest) are read
+//! after a change to the very directory that is listed.
 
 use std::{io, net::SocketAddr};
 
@@ -132,7 +133,8 @@ pub trait Arbiter: Send + Sync + 'static {
     fn enlist(&self, newcomer: &Newcomer) -> io::Result<Peer>;
     /// Makes the live directory with its first entry, [`TickName::default`].
     fn appear(&self, incarnation: &Incarnation) -> io::Result<()>;
-    /// Reads the living, then the highest term.
+    /// Reads the living, then the highest term. The names are as they are now, not as a cache remembers them; what the
+    /// ticks say may be old.
     fn survey(&self) -> io::Result<Survey>;
     /// Creates the record of `term` if nobody has, and returns the highest record there is then.
     fn win_term(&self, term: u64, candidate: &Incarnation) -> io::Result<TermRecord>;

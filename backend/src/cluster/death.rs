@@ -19,8 +19,10 @@ pub enum Gone {
     Refused,
     /// A later incarnation of the same member exists.
     Replaced,
-    /// It said so, or its live directory is gone.
+    /// It said so.
     Left,
+    /// Its live directory is not listed any more.
+    Missing,
 }
 
 /// What the evidence amounts to now.
@@ -69,16 +71,20 @@ pub struct Contact {
     pub accepted: Option<LinkId>,
     /// Since when we mean to fence it, though it answers.
     pub condemned: Option<Moment>,
+    /// It is fenced; until then what it owned is not granted.
+    pub cooling: Option<Moment>,
     /// Since when it has stood outside the winning side.
     pub outside: Option<Moment>,
     /// Whether the controller's table was told that this incarnation is in doubt.
     pub doubt_told: bool,
     watched: Moment,
     heard: Option<Moment>,
+    met: bool,
     answered: Option<Moment>,
     leased: Option<Moment>,
+    up: Option<Moment>,
     ended: bool,
-    gone: Option<Gone>,
+    gone: Option<(Gone, Moment)>,
     tick: Option<TickSeen>,
     redial: Redial,
 }
@@ -95,11 +101,14 @@ impl Contact {
             accepted: None,
             condemned: None,
             outside: None,
+            cooling: None,
             doubt_told: false,
             watched: now,
             heard: None,
+            met: false,
             answered: None,
             leased: None,
+            up: None,
             ended: false,
             gone: None,
             tick: None,
@@ -107,10 +116,22 @@ impl Contact {
         }
     }
 
-    /// It said something, or a link to it came up.
+    /// It said something; so it knows us.
     pub fn hear(&mut self, now: Moment) {
+        self.met = true;
+        self.note_life(now);
+    }
+
+    /// Its live directory is listed again.
+    pub fn find(&mut self) {
+        if matches!(self.gone, Some((Gone::Missing, _))) {
+            self.gone = None;
+        }
+    }
+
+    fn note_life(&mut self, now: Moment) {
         self.heard = self.heard.max(Some(now));
-        if self.gone == Some(Gone::Refused) {
+        if matches!(self.gone, Some((Gone::Refused, _))) {
             self.gone = None;
         }
     }
@@ -132,15 +153,24 @@ impl Contact {
     /// A link came up: no doubt is left.
     pub fn link_up(&mut self, now: Moment) {
         self.ended = false;
-        self.hear(now);
+        self.up = Some(now);
+        self.note_life(now);
     }
 
-    /// A link ended: reach for it at once, unless we still hold the link we dialled.
-    pub fn link_ended(&mut self, now: Moment) {
-        if self.dialled.is_none() {
-            self.ended = true;
-            self.redial = Redial { attempt: 0, due: now, under_way: self.redial.under_way };
+    /// A link ended: reach for it at once, unless we still hold the link we dialled, or it ends links as fast as we make
+    /// them.
+    pub fn link_ended(&mut self, now: Moment, timing: &ClusterTiming) {
+        if self.dialled.is_some() {
+            return;
         }
+        self.ended = true;
+        let under_way = self.redial.under_way;
+        if self.up.is_some_and(|since| now.since(since) < timing.ping) {
+            self.unreachable(now, timing);
+        } else {
+            self.redial = Redial { attempt: 0, due: now, under_way };
+        }
+        self.redial.under_way = under_way;
     }
 
     /// Says whether it is certainly not coming back.
@@ -156,8 +186,20 @@ impl Contact {
     }
 
     /// It is gone for good.
-    pub fn bury(&mut self, how: Gone) {
-        self.gone = Some(how);
+    pub fn bury(&mut self, now: Moment, how: Gone) {
+        self.gone = Some((how, now));
+    }
+
+    /// How it is known not to come back, if it is.
+    #[must_use]
+    pub fn how_gone(&self) -> Option<Gone> {
+        self.gone.map(|(how, _)| how)
+    }
+
+    /// Since when it is known not to come back.
+    #[must_use]
+    pub fn gone_since(&self) -> Option<Moment> {
+        self.gone.map(|(_, since)| since)
     }
 
     /// An attempt to reach it failed without a refusal; the next one is due later.
@@ -218,10 +260,10 @@ impl Contact {
         answered && self.gone.is_none() && self.dialled.is_some()
     }
 
-    /// Says whether anything was ever heard of it.
+    /// Says whether it ever said anything: then it counts us among its fellows, and its lease needs our answers.
     #[must_use]
     pub const fn was_met(&self) -> bool {
-        self.heard.is_some()
+        self.met
     }
 
     /// Says whether its tick stood still between two of our own readings for as long as death takes.
@@ -235,7 +277,7 @@ impl Contact {
     pub fn verdict(&self, now: Moment, timing: &ClusterTiming) -> Verdict {
         let silence = self.silence(now);
         match self.gone {
-            Some(how) => Verdict::Gone(how),
+            Some((how, _)) => Verdict::Gone(how),
             None if silence >= timing.dead => Verdict::Silent,
             None if silence >= timing.suspect => Verdict::Suspect,
             None if self.ended => Verdict::Doubtful,
@@ -258,7 +300,12 @@ impl Contact {
         let condemned = self.condemned.map(|since| since + timing.read_lease);
         let outside = self.outside.map(|since| since + timing.dead);
         let later = thresholds.into_iter().chain(condemned).chain(outside).filter(|at| *at > now);
-        if self.gone.is_some() { None } else { later.chain(dial).min() }
+        match self.gone {
+            Some((_, since)) => {
+                [Some(since + timing.read_lease), self.cooling].into_iter().flatten().filter(|at| *at > now).min()
+            }
+            None => later.chain(dial).min(),
+        }
     }
 }
 
@@ -286,7 +333,7 @@ mod tests {
     fn an_ended_link_is_probed_at_once_then_after_50_and_150_ms() {
         let mut contact = Contact::new(at(0), peer("b", 1));
         contact.link_up(at(0));
-        contact.link_ended(at(1000));
+        contact.link_ended(at(1000), &timing());
         assert_eq!(contact.verdict(at(1000), &timing()), Verdict::Suspect);
         for (now, due) in [(1000, 1050), (1050, 1200), (1200, 1400)] {
             assert!(contact.begin_dialling(at(now)), "{now}");
@@ -294,7 +341,7 @@ mod tests {
             contact.unreachable(at(now), &timing());
             assert!(!contact.begin_dialling(at(due - 1)));
         }
-        contact.bury(Gone::Refused);
+        contact.bury(at(1400), Gone::Refused);
         assert_eq!(contact.verdict(at(1400), &timing()), Verdict::Gone(Gone::Refused));
         assert!(!contact.begin_dialling(at(9000)), "the dead are not called");
     }

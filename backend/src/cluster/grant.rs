@@ -34,7 +34,6 @@ impl Grant {
     pub const fn epoch(&self) -> Epoch {
         self.epoch
     }
-
 }
 
 /// How the controller answered a claim.

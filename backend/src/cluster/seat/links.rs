@@ -51,13 +51,14 @@ impl Seat {
     }
 
     pub(super) fn on_link_down(&mut self, now: Moment, link: LinkId) {
+        let timing = self.timing;
         let Some((incarnation, side)) = self.links.remove(&link) else { return };
         let Some(contact) = self.contacts.get_mut(&incarnation) else { return };
         match side {
             Side::Dialled => contact.dialled = None,
             Side::Accepted => contact.accepted = None,
         }
-        contact.link_ended(now);
+        contact.link_ended(now, &timing);
         let other = contact.dialled;
         match side {
             Side::Dialled if self.is_controller(&incarnation) => self.run_member(now, MemberEvent::ControllerLost),
@@ -161,10 +162,10 @@ impl Seat {
         self.contacts.values().filter(seen).map(|contact| contact.peer.slot).collect()
     }
 
-    /// Forgets a fellow and ends its links.
-    pub(super) fn forget(&mut self, incarnation: &Incarnation) {
-        let Some(contact) = self.contacts.remove(incarnation) else { return };
-        for link in contact.dialled.into_iter().chain(contact.accepted) {
+    /// Ends the links with a fellow that is fenced. Nothing it says counts any more.
+    pub(super) fn hang_up(&mut self, incarnation: &Incarnation) {
+        let Some(contact) = self.contacts.get_mut(incarnation) else { return };
+        for link in [contact.dialled.take(), contact.accepted.take()].into_iter().flatten() {
             self.links.remove(&link);
             self.commands.push(Command::HangUp(link));
         }

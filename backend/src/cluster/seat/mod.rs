@@ -419,14 +419,18 @@ impl Seat {
             contact.condemned = None;
             contact.doubt_told = false;
         }
-        if self.controller_link().is_some() {
+        if record.controller == self.me.incarnation {
+            self.take_office(now, record);
+        } else if self.controller_link().is_some() {
             self.run_member(now, MemberEvent::ControllerReached);
         }
     }
 
-    /// This seat holds the record of the highest term: it is the controller.
+    /// This seat holds the record of the highest term: it is the controller, even if it learns that late.
     fn take_office(&mut self, now: Moment, record: &TermRecord) {
-        self.adopt(now, record);
+        if self.leaving {
+            return;
+        }
         self.controller = Some(Controller::new(record.term, self.timing));
         self.watch.won = now;
         self.notice(Notice::Won(record.term));
@@ -442,12 +446,7 @@ impl Seat {
             ArbiterAnswer::Surveyed(survey) => self.on_survey(now, began, survey),
             ArbiterAnswer::Term(record) => {
                 self.election.decided();
-                let is_news = self.term() < record.term;
-                if record.controller == self.me.incarnation && is_news && !self.leaving {
-                    self.take_office(now, &record);
-                } else {
-                    self.adopt(now, &record);
-                }
+                self.adopt(now, &record);
             }
             ArbiterAnswer::Fenced { incarnation, outcome } => {
                 self.fencing.remove(&incarnation);
@@ -477,14 +476,6 @@ impl Seat {
             ArbiterCall::Depart(_) => self.on_departed(),
             ArbiterCall::Enlist(_) | ArbiterCall::Appear(_) => {}
         }
-    }
-
-    fn on_fenced(&mut self, now: Moment, incarnation: &Incarnation) {
-        self.forget(incarnation);
-        let highest = self.buried.entry(incarnation.member.clone()).or_default();
-        *highest = incarnation.number.max(*highest);
-        self.notice(Notice::Fenced(incarnation.clone()));
-        self.run_controller(now, ControllerEvent::Fenced(incarnation.clone()));
     }
 
     /// Gives everything back and removes the live directory: from then on this member cannot promise anything.

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{
-    ArbiterCall, Command, Contact, Controller, ControllerEvent, Gone, Incarnation, MemberEvent, Moment, Notice,
-    Offence, Peer, Seat, Slots, Survey,
+    ArbiterCall, Command, Contact, Controller, ControllerEvent, Gone, Incarnation, Moment, Notice, Offence, Peer, Seat,
+    Slots, Survey,
 };
 use crate::cluster::{Candidacy, ClusterView, Graph, MemberView, Verdict, winning_side};
 
@@ -46,6 +46,7 @@ impl Seat {
             return;
         }
         self.bury_replaced(now);
+        self.forget(now);
         self.call(now);
         self.publish(now);
         let side = self.side(now);
@@ -63,7 +64,7 @@ impl Seat {
     /// A fellow is certainly gone: look at the directory before anything is concluded from it.
     pub(super) fn bury(&mut self, now: Moment, incarnation: &Incarnation, how: Gone) {
         let Some(contact) = self.contacts.get_mut(incarnation).filter(|contact| !contact.is_gone()) else { return };
-        contact.bury(how);
+        contact.bury(now, how);
         self.notice(Notice::Lost { incarnation: incarnation.clone(), how });
         self.look_at_once(now);
     }
@@ -156,17 +157,73 @@ impl Seat {
     }
 
     fn is_to_be_fenced(&self, now: Moment, incarnation: &Incarnation, side: Slots) -> bool {
-        let Some(contact) = self.contacts.get(incarnation) else { return false };
+        let contact = self.contacts.get(incarnation).filter(|contact| contact.cooling.is_none());
+        let Some(contact) = contact else { return false };
         match contact.verdict(now, &self.timing) {
-            Verdict::Gone(_) => true,
-            // Who was never heard of may still hold a lease from the controller before us.
-            Verdict::Silent => {
-                let lease_is_over = contact.was_met() || now.since(self.watch.won) >= self.timing.read_lease;
-                lease_is_over && self.may_judge(now, side)
+            Verdict::Gone(_) if self.is_certainly_dead(contact) => true,
+            // Its lease needs our answers, and has had none since.
+            Verdict::Gone(_) if contact.was_met() => {
+                contact.gone_since().is_some_and(|since| now.since(since) >= self.timing.read_lease)
             }
+            Verdict::Gone(_) => true,
+            Verdict::Silent => self.may_judge(now, side),
             Verdict::Alive | Verdict::Doubtful | Verdict::Suspect => {
                 contact.condemned.is_some_and(|since| now.since(since) >= self.timing.read_lease)
             }
+        }
+    }
+
+    /// Dead beyond doubt: nothing of it can answer a client any more.
+    fn is_certainly_dead(&self, contact: &Contact) -> bool {
+        let takes = |new: &Peer| {
+            let old = &contact.peer;
+            old.incarnation.is_older_than(&new.incarnation) && old.control == new.control
+        };
+        match contact.how_gone() {
+            Some(Gone::Refused | Gone::Left) => true,
+            // On one address only one process listens; on two machines two of one member may live for a moment.
+            Some(Gone::Replaced) => {
+                takes(&self.me) || self.contacts.values().any(|one| one.was_met() && takes(&one.peer))
+            }
+            Some(Gone::Missing) | None => false,
+        }
+    }
+
+    /// Its live directory is gone. Who never met us may not know that it needs our answers: its lease ends only because
+    /// its ticks fail from now on.
+    pub(super) fn on_fenced(&mut self, now: Moment, incarnation: &Incarnation) {
+        self.notice(Notice::Fenced(incarnation.clone()));
+        let highest = self.buried.entry(incarnation.member.clone()).or_default();
+        *highest = incarnation.number.max(*highest);
+        let lease_is_over =
+            self.contacts.get(incarnation).is_some_and(|one| one.was_met() || self.is_certainly_dead(one));
+        match self.contacts.get_mut(incarnation) {
+            Some(contact) if !lease_is_over => contact.cooling = Some(now + self.timing.read_lease),
+            _ => self.free(now, incarnation),
+        }
+        self.hang_up(incarnation);
+    }
+
+    /// Nothing can be answered by this incarnation any more: what it owned may be granted.
+    fn free(&mut self, now: Moment, incarnation: &Incarnation) {
+        self.hang_up(incarnation);
+        self.contacts.remove(incarnation);
+        self.run_controller(now, ControllerEvent::Fenced(incarnation.clone()));
+    }
+
+    /// Who is fenced, or gone without us, is forgotten when no lease can be left.
+    fn forget(&mut self, now: Moment) {
+        let is_controller = self.controller.is_some();
+        let is_over = |contact: &Contact| match (contact.cooling, contact.how_gone()) {
+            (Some(until), _) => until <= now,
+            (None, Some(Gone::Missing)) if !is_controller => {
+                contact.gone_since().is_some_and(|since| now.since(since) >= self.timing.read_lease)
+            }
+            (None, _) => false,
+        };
+        let over: Vec<_> = self.contacts.iter().filter(|(_, one)| is_over(one)).map(|(one, _)| one.clone()).collect();
+        for incarnation in over {
+            self.free(now, &incarnation);
         }
     }
 
@@ -285,6 +342,7 @@ impl Seat {
             if !self.is_known_dead(&entry.peer) {
                 let create = || Contact::new(now, entry.peer.clone());
                 let contact = self.contacts.entry(entry.peer.incarnation.clone()).or_insert_with(create);
+                contact.find();
                 if let Some(tick) = entry.tick {
                     contact.observe_tick(tick.counter, began, now);
                     contact.sees = tick.sees;
@@ -295,9 +353,11 @@ impl Seat {
             self.adopt(now, record);
         }
         self.miss(now, asked, &listed);
-        // Only a list read in office names everybody who may own something from before.
+        // Only a list read in office names everybody who may own something from before. All of them are contacts now,
+        // but for who is known to be fenced; and who was fenced a moment ago is one until its lease is over.
         if office.is_some() && office == self.controller.as_ref().map(Controller::term) {
-            self.run_controller(now, ControllerEvent::Listed(listed));
+            let awaited = self.contacts.keys().chain([&self.me.incarnation]).cloned().collect();
+            self.run_controller(now, ControllerEvent::Listed(awaited));
         }
     }
 
@@ -313,16 +373,8 @@ impl Seat {
             (contact.watched() < asked && !listed.contains(one)).then(|| one.clone())
         };
         for incarnation in self.contacts.iter().filter_map(is_missing).collect::<Vec<_>>() {
-            if self.controller.is_some() {
-                // A listing is no proof: the fence that follows is.
-                self.bury(now, &incarnation, Gone::Left);
-            } else {
-                let lost = self.member.adopted().is_some_and(|record| record.controller == incarnation);
-                self.forget(&incarnation);
-                if lost {
-                    self.run_member(now, MemberEvent::ControllerLost);
-                }
-            }
+            // A listing is no proof: if this seat is the controller, a fence follows.
+            self.bury(now, &incarnation, Gone::Missing);
         }
     }
 

@@ -108,14 +108,15 @@ impl FileArbiter {
 
     /// The highest term there is, and the terms below it.
     fn terms(&self) -> io::Result<Vec<u64>> {
-        let names = list(&self.root.join("term"))?;
-        let mut terms: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
-        terms.sort_unstable_by(|one, other| other.cmp(one));
-        Ok(terms)
+        Ok(parse_terms(&list(&self.root.join("term"))?))
     }
 
     fn highest_term(&self) -> io::Result<Option<TermRecord>> {
-        let Some(term) = self.terms()?.first().copied() else { return Ok(None) };
+        self.highest_of(&list(&self.root.join("term"))?)
+    }
+
+    fn highest_of(&self, names: &[String]) -> io::Result<Option<TermRecord>> {
+        let Some(term) = parse_terms(names).first().copied() else { return Ok(None) };
         if let Some(known) = self.terms.lock().get(&term) {
             return Ok(Some(known.clone()));
         }
@@ -135,6 +136,16 @@ impl FileArbiter {
         let peer = decode::<PeerRecord>(&content)?.peer;
         self.peers.lock().insert(incarnation.clone(), peer.clone());
         Ok(peer)
+    }
+
+    /// Lists a folder as it is now. A filesystem may answer from a cache, but not for a folder that this process has just
+    /// changed; and whoever joins or gathers must miss nobody.
+    fn list_fresh(&self, folder: &str) -> io::Result<Vec<String>> {
+        let folder = self.root.join(folder);
+        let probe = folder.join(format!("look-{:032x}-", rand::random::<u128>()));
+        File::create_new(&probe)?;
+        fs::remove_file(&probe)?;
+        list(&folder)
     }
 
     fn live(&self, incarnation: &Incarnation) -> PathBuf {
@@ -224,7 +235,7 @@ impl Arbiter for FileArbiter {
 
     fn survey(&self) -> io::Result<Survey> {
         let mut live = Vec::new();
-        for name in list(&self.root.join("live"))? {
+        for name in self.list_fresh("live")? {
             let Some(incarnation) = Incarnation::parse(&name) else { continue };
             // Even without a tick it is listed: whoever gathers must wait for it or fence it.
             let tick = self.read_tick(&incarnation)?;
@@ -236,7 +247,7 @@ impl Arbiter for FileArbiter {
             }
         }
         live.sort_by(|one, other| one.peer.incarnation.cmp(&other.peer.incarnation));
-        Ok(Survey { term: self.highest_term()?, live })
+        Ok(Survey { term: self.highest_of(&self.list_fresh("term")?)?, live })
     }
 
     fn win_term(&self, term: u64, candidate: &Incarnation) -> io::Result<TermRecord> {
@@ -290,6 +301,13 @@ impl Arbiter for FileArbiter {
             Err(error) => Err(TickError::Io(error)),
         }
     }
+}
+
+/// The terms among the names in a folder, highest first.
+fn parse_terms(names: &[String]) -> Vec<u64> {
+    let mut terms: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    terms.sort_unstable_by(|one, other| other.cmp(one));
+    terms
 }
 
 fn term_name(term: u64) -> String {

@@ -102,7 +102,9 @@ fn a_fence_wins_against_a_member_that_ticks_as_fast_as_it_can() {
             while arbiter.tick(&peer.incarnation, &mut name, Slots::NONE).is_ok() {}
             name.counter
         });
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        while arbiter.read_tick(&peer.incarnation).unwrap().is_none_or(|tick| tick.counter == 0) {
+            std::thread::yield_now();
+        }
         arbiter.fence(&peer.incarnation, 0).unwrap();
         assert!(!arbiter.live(&peer.incarnation).exists());
         assert!(ticking.join().unwrap() > 0);

@@ -1,0 +1,25 @@
+//! Simulation of a cluster in one thread: the real machines of [`crate::cluster`] on a simulated network, clock and shared
+//! directory, with faults drawn from a seed.
+//!
+//! The same seed gives the same run, event by event; every failure names its seed, and `LANIAKEA_SEED=<n>` runs that one
+//! alone. `LANIAKEA_SEEDS=<n>` runs as many as one likes. In a run faults come first; then everything is healed, and every
+//! account must be usable again soon.
+//!
+//! - `random`: numbers from a seed
+//! - `network`: links that delay, break, and are cut in one direction or both
+//! - `storage`: the arbiter, and a log per account that knows what a sealed segment is
+//! - `process`: one member's process: its seat, its tick, the workers of its accounts
+//! - `world`: the clock, the queue of what happens next, and who it happens to
+//! - `faults`: what goes wrong, and when it ends
+//! - `invariant`: what must be true all the time
+
+mod faults;
+mod invariant;
+mod network;
+mod process;
+mod random;
+mod storage;
+mod world;
+
+#[cfg(test)]
+mod tests;
