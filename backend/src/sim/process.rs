@@ -76,6 +76,8 @@ pub struct Process {
     pub recalled: Vec<OwnableId>,
     /// Its file operations take no effect until then.
     pub stalled_until: Moment,
+    /// The file operations that wait for the end of a stall.
+    pub stuck: Vec<Happening>,
     pub leaving: bool,
 }
 
@@ -104,6 +106,7 @@ impl Process {
             work: BTreeMap::new(),
             recalled: Vec::new(),
             stalled_until: Moment::default(),
+            stuck: Vec::new(),
             leaving: false,
         }
     }

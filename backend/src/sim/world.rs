@@ -135,12 +135,26 @@ pub enum Happening {
     Wakes {
         process: ProcessId,
     },
+    StallEnds {
+        process: ProcessId,
+    },
     Fault(Fault),
     Trouble,
     Peace,
 }
 
 impl Happening {
+    /// The process whose file operation this is, if it is one.
+    fn goes_to_storage(&self) -> Option<ProcessId> {
+        match self {
+            Self::ArbiterRuns { process, .. }
+            | Self::TickRuns { process, .. }
+            | Self::OpenRuns { process, .. }
+            | Self::WriteRuns { process, .. } => Some(*process),
+            _ => None,
+        }
+    }
+
     /// The process that must be awake for this to happen, if one must.
     fn waits_for(&self) -> Option<ProcessId> {
         match self {
@@ -162,6 +176,7 @@ impl Happening {
             | Self::DialEnds { .. }
             | Self::Client { .. }
             | Self::Wakes { .. }
+            | Self::StallEnds { .. }
             | Self::Fault(_)
             | Self::Trouble
             | Self::Peace => None,
@@ -295,6 +310,11 @@ impl World {
                 Pulse::Dead => return,
             }
         }
+        if let Some(id) = happening.goes_to_storage()
+            && self.processes[&id].stalled_until > self.now
+        {
+            return self.process(id).stuck.push(happening);
+        }
         match happening {
             Happening::Start { member, host } => self.start(member, host),
             Happening::ArbiterRuns { process, call } => self.arbiter_runs(process, call),
@@ -320,6 +340,7 @@ impl World {
             Happening::WriteRuns { process, ownable } => self.write_runs(process, ownable),
             Happening::WriteEnds { process, ownable } => self.write_ends(process, ownable),
             Happening::Wakes { process } => self.wake(process),
+            Happening::StallEnds { process } => self.end_stall(process),
             Happening::Fault(fault) => self.fault(fault),
             Happening::Trouble => self.make_trouble(),
             Happening::Peace => self.make_peace(),
@@ -444,13 +465,23 @@ impl World {
 
     // --- the arbiter -----------------------------------------------------------------------------------------------
 
-    fn storage_delay(&mut self, id: ProcessId) -> Duration {
-        let stalled = self.processes[&id].stalled_until.since(self.now);
-        stalled + self.random.latency(1_000, 30_000)
+    fn storage_delay(&mut self) -> Duration {
+        self.random.latency(1_000, 30_000)
+    }
+
+    /// The file server answers this process again: what it asked for is done now.
+    fn end_stall(&mut self, id: ProcessId) {
+        let now = self.now;
+        let process = self.process(id);
+        if process.stalled_until <= now {
+            for happening in std::mem::take(&mut process.stuck) {
+                self.after(Duration::ZERO, happening);
+            }
+        }
     }
 
     fn ask(&mut self, id: ProcessId, call: ArbiterCall) {
-        let delay = self.storage_delay(id);
+        let delay = self.storage_delay();
         self.after(delay, Happening::ArbiterRuns { process: id, call });
     }
 
@@ -473,7 +504,7 @@ impl World {
             }
             _ => perform(&self.storage, call),
         };
-        let delay = self.storage_delay(id);
+        let delay = self.storage_delay();
         self.after(delay, Happening::ArbiterAnswers { process: id, began, answer });
     }
 
@@ -529,7 +560,7 @@ impl World {
                 _ => {}
             }
         }
-        let delay = self.storage_delay(id);
+        let delay = self.storage_delay();
         self.after(delay, Happening::TickRuns { process: id, begun: now });
     }
 
@@ -551,7 +582,7 @@ impl World {
             self.storage.tick(&incarnation, &mut name, sees)
         };
         self.process(id).tick.name = name;
-        let delay = self.storage_delay(id);
+        let delay = self.storage_delay();
         self.after(delay, Happening::TickEnds { process: id, begun, result });
     }
 
@@ -713,7 +744,7 @@ impl World {
                 self.next_write += 1;
                 let write = self.next_write;
                 self.process(id).work.insert(ownable, Work::Writing { epoch, write });
-                let delay = self.storage_delay(id);
+                let delay = self.storage_delay();
                 self.after(delay, Happening::WriteRuns { process: id, ownable });
             }
             Some(Work::Claiming { request }) if self.random.one_in(200) => {
@@ -743,7 +774,7 @@ impl World {
                 assert_eq!(asked, Some(ownable), "a grant is given to who waits for it");
                 process.work.insert(ownable, Work::Opening { epoch });
                 self.invariants.on_grant(id, ownable, epoch, &self.processes, &self.storage);
-                let delay = self.storage_delay(id);
+                let delay = self.storage_delay();
                 self.after(delay, Happening::OpenRuns { process: id, ownable });
                 self.note_answer(id, ownable);
             }
@@ -788,7 +819,7 @@ impl World {
             return;
         };
         self.storage.append(ownable, epoch, write);
-        let delay = self.storage_delay(id);
+        let delay = self.storage_delay();
         self.after(delay, Happening::WriteEnds { process: id, ownable });
     }
 
@@ -836,8 +867,10 @@ impl World {
             self.wake(id);
             let process = self.process(id);
             process.stalled_until = now;
+            let is_double = process.member >= 100 && process.pulse != Pulse::Dead;
+            self.end_stall(id);
             // The second process of a member was a mistake, which ends.
-            if process.member >= 100 && process.pulse != Pulse::Dead {
+            if is_double {
                 self.end(id, false);
             }
         }
@@ -890,6 +923,7 @@ impl World {
             Fault::StallStorage(member, span) => self.each(member, |world, id| {
                 let until = world.now + Duration::from_millis(span);
                 world.process(id).stalled_until = until;
+                world.after(Duration::from_millis(span), Happening::StallEnds { process: id });
             }),
             Fault::Leave(member) => self.each(member, |world, id| {
                 if world.processes[&id].pulse == Pulse::Runs && world.processes[&id].seat.is_some() {

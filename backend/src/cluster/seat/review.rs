@@ -207,6 +207,8 @@ impl Seat {
     /// Nothing can be answered by this incarnation any more: what it owned may be granted.
     fn free(&mut self, now: Moment, incarnation: &Incarnation) {
         self.hang_up(incarnation);
+        let highest = self.buried.entry(incarnation.member.clone()).or_default();
+        *highest = incarnation.number.max(*highest);
         self.contacts.remove(incarnation);
         self.run_controller(now, ControllerEvent::Fenced(incarnation.clone()));
     }
@@ -229,8 +231,9 @@ impl Seat {
 
     /// Why a member that answers must go nevertheless.
     fn offence(&self, now: Moment, incarnation: &Incarnation, side: Slots) -> Option<Offence> {
-        let contact =
-            self.contacts.get(incarnation).filter(|contact| contact.condemned.is_none() && !contact.is_gone())?;
+        let is_settled =
+            |contact: &&Contact| contact.condemned.is_some() || contact.cooling.is_some() || contact.is_gone();
+        let contact = self.contacts.get(incarnation).filter(|contact| !is_settled(contact))?;
         let controller = self.controller.as_ref()?;
         if contact.outside.is_some_and(|since| now.since(since) >= self.timing.dead) && self.may_judge(now, side) {
             return Some(Offence::CutOff);
