@@ -5,7 +5,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Defines a non-zero 32-bit number with the few operations they share.
 macro_rules! nonzero_number {
@@ -109,7 +109,7 @@ impl fmt::Display for MailboxId {
 }
 
 /// Names the content of a message; copies share it (RFC 8474's EMAILID).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EmailId([u8; 16]);
 
 impl EmailId {
@@ -122,6 +122,19 @@ impl EmailId {
 impl fmt::Display for EmailId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "E{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl Serialize for EmailId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for EmailId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        bytes.try_into().map(Self).map_err(|_| serde::de::Error::invalid_length(bytes.len(), &"16 bytes"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The whole account as bytes: where recovery begins.
 //!
-//! What can be counted from the messages is not stored, so that it cannot be stored wrong.
+//! First comes what is not a message, then the messages of each mailbox one after the other, so that opening an account
+//! reads them straight into its index. Sums that cost nothing to count on the way are not stored.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -26,6 +27,7 @@ struct StoredAccount {
     mailboxes: Vec<StoredMailbox>,
     subscriptions: Vec<MailboxName>,
     deliveries: Vec<(DeliveryId, Timestamp)>,
+    copies: Vec<(EmailId, u32)>,
     highest_modseq: ModSeq,
     next_mailbox: MailboxId,
     next_uid_validity: Option<UidValidity>,
@@ -41,7 +43,7 @@ struct StoredMailbox {
     special_use: Option<SpecialUse>,
     recent_from: Uid,
     keywords: Vec<String>,
-    messages: Vec<StoredMessage>,
+    message_count: u32,
     expunged: StoredHistory,
     flagged: StoredHistory,
 }
@@ -74,12 +76,20 @@ impl Account {
             mailboxes: self.mailboxes.values().map(|mailbox| store_mailbox(mailbox)).collect(),
             subscriptions: self.subscriptions.iter().cloned().collect(),
             deliveries: self.deliveries.iter().collect(),
+            copies: self.copies.iter().map(|(id, count)| (*id, *count)).collect(),
             highest_modseq: self.highest_modseq,
             next_mailbox: self.next_mailbox,
             next_uid_validity: self.next_uid_validity,
         };
         // Writing to memory cannot fail, and every type here can be written.
-        postcard::to_extend(&stored, vec![SNAPSHOT_VERSION]).unwrap_or_default()
+        let mut bytes = postcard::to_extend(&stored, vec![SNAPSHOT_VERSION]).unwrap_or_default();
+        for mailbox in self.mailboxes.values() {
+            let keywords: Vec<&Keyword> = mailbox.tally.keywords().collect();
+            for message in &mailbox.messages {
+                bytes = postcard::to_extend(&store_message(message, &keywords), bytes).unwrap_or_default();
+            }
+        }
+        bytes
     }
 
     /// Reads a snapshot.
@@ -90,18 +100,16 @@ impl Account {
         let Some((&SNAPSHOT_VERSION, encoded)) = bytes.split_first() else {
             return Err(SnapshotError);
         };
-        let Ok((stored, [])) = postcard::take_from_bytes::<StoredAccount>(encoded) else {
-            return Err(SnapshotError);
-        };
-        restore_account(stored).ok_or(SnapshotError)
+        let (stored, messages) = postcard::take_from_bytes(encoded).map_err(|_| SnapshotError)?;
+        restore_account(stored, messages).ok_or(SnapshotError)
     }
 }
 
-fn restore_account(stored: StoredAccount) -> Option<Account> {
+fn restore_account(stored: StoredAccount, mut messages: &[u8]) -> Option<Account> {
     let mut account = Account::bare();
     account.highest_modseq = stored.highest_modseq;
     for mailbox in stored.mailboxes {
-        let mailbox = restore_mailbox(mailbox)?;
+        let mailbox = restore_mailbox(mailbox, &mut messages)?;
         if account.by_id(mailbox.id).is_some() || account.mailbox(&mailbox.name).is_some() {
             return None;
         }
@@ -112,9 +120,9 @@ fn restore_account(stored: StoredAccount) -> Option<Account> {
     account.deliveries = stored.deliveries.into_iter().collect::<Deliveries>();
     account.next_mailbox = account.next_mailbox.max(stored.next_mailbox);
     account.next_uid_validity = account.next_uid_validity.and_then(|next| Some(next.max(stored.next_uid_validity?)));
-    account.mailbox(&MailboxName::inbox())?;
-    account.recount_copies();
-    Some(account)
+    account.copies = stored.copies.into_iter().collect();
+    let is_complete = messages.is_empty() && account.mailbox(&MailboxName::inbox()).is_some();
+    is_complete.then_some(account)
 }
 
 impl Account {
@@ -123,15 +131,6 @@ impl Account {
         self.usage.bytes = self.usage.bytes.checked_add(mailbox.tally().bytes)?;
         self.usage.messages += mailbox.len() as u64;
         (mailbox.highest_modseq <= self.highest_modseq).then_some(())
-    }
-
-    /// Counts again which contents are shared, over all mailboxes.
-    fn recount_copies(&mut self) {
-        let messages = self.mailboxes.values().flat_map(|mailbox| mailbox.messages.iter());
-        let mut ids: Vec<EmailId> = messages.map(|message| message.email_id).collect();
-        ids.sort_unstable();
-        let shared = ids.chunk_by(|one, other| one == other).filter(|same| same.len() > 1);
-        self.copies = shared.filter_map(|same| Some((*same.first()?, u32::try_from(same.len()).ok()?))).collect();
     }
 }
 
@@ -145,17 +144,19 @@ fn store_mailbox(mailbox: &Mailbox) -> StoredMailbox {
         highest_modseq: mailbox.highest_modseq,
         special_use: mailbox.special_use,
         recent_from: mailbox.recent_from,
-        messages: mailbox.messages.iter().map(|message| store_message(message, &keywords)).collect(),
+        message_count: u32::try_from(mailbox.len()).unwrap_or(u32::MAX),
         keywords: keywords.into_iter().map(|keyword| keyword.as_str().to_owned()).collect(),
         expunged: store_history(&mailbox.expunged),
         flagged: store_history(&mailbox.flagged),
     }
 }
 
-fn restore_mailbox(stored: StoredMailbox) -> Option<Mailbox> {
+fn restore_mailbox(stored: StoredMailbox, messages: &mut &[u8]) -> Option<Mailbox> {
     let keywords = stored.keywords.iter().map(|word| Keyword::parse(word).ok()).collect::<Option<Vec<_>>>()?;
     let mut mailbox = Mailbox::new(stored.id, stored.name, stored.uid_validity, stored.highest_modseq);
-    for message in stored.messages {
+    for _ in 0..stored.message_count {
+        let (message, rest) = postcard::take_from_bytes(messages).ok()?;
+        *messages = rest;
         if !mailbox.push(restore_message(message, &keywords)?) {
             return None;
         }
