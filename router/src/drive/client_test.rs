@@ -297,6 +297,17 @@ async fn a_login_waits_for_a_member_that_comes_back() {
 }
 
 #[tokio::test]
+async fn a_member_that_is_back_is_found_by_a_probe() {
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let rig = Rig::new(&[address], &[]).await;
+    rig.context.routes.on_unreachable(address);
+    let _member = FakeMember::on(super::super::listener::bind(address).unwrap());
+    while !rig.context.routes.is_up(address) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn a_dead_member_is_passed_over() {
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let member = FakeMember::start().await;

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{Stream, dial, routes::CONNECT_DEADLINE};
 use crate::{
-    handoff::{Moved, Preamble},
+    handoff::{Moved, Preamble, Protocol, SessionId},
     session::{Fault, LoginRequest},
     wire::{line::LineBuffer, sasl::encode_plain},
 };
@@ -134,6 +134,29 @@ pub async fn pop3_to_member(
     }
     let line = member.line().await?;
     Ok(member.end(pop3_reply(&line)?))
+}
+
+/// Asks a member for its greeting, and for nothing else.
+///
+/// # Errors
+///
+/// If the member cannot be reached or does not greet.
+pub async fn probe(member: SocketAddr) -> Result<(), DialError> {
+    let tcp = dial(member, CONNECT_DEADLINE).await.map_err(DialError::Connect)?;
+    let local = tcp.local_addr().map_err(DialError::Connect)?;
+    let preamble = Preamble {
+        client: local,
+        local: member,
+        protocol: Protocol::Imap,
+        tls: None,
+        session: SessionId::random(),
+        hops: 0,
+        ticket: None,
+    };
+    let mut member = Conversation { stream: Stream::Plain(tcp), lines: LineBuffer::new(LINE_BYTES_MAX) };
+    let command = [preamble.encode().as_slice(), b"probe LOGOUT\r\n"].concat();
+    member.stream.write_all(&command).await.map_err(DialError::Broken)?;
+    member.greeting(&preamble).await.map(drop)
 }
 
 /// What a line decides.

@@ -147,10 +147,14 @@ fn serve(service: Service, listener: TcpListener, context: &Arc<RouterContext>) 
 /// Puts what has no event of its own into the metrics.
 async fn report(context: Arc<RouterContext>) {
     let degraded = metrics::gauge!("laniakea_router_directory_degraded");
+    let doubted = metrics::gauge!("laniakea_router_doubted_members");
     let mut ticks = tokio::time::interval(REPORT_EVERY);
     loop {
         tokio::select! {
-            _ = ticks.tick() => degraded.set(f64::from(u8::from(context.directory.is_degraded()))),
+            _ = ticks.tick() => {
+                degraded.set(f64::from(u8::from(context.directory.is_degraded())));
+                doubted.set(context.routes.doubted().len() as f64);
+            }
             () = context.shutdown.cancelled() => return,
         }
     }

@@ -5,6 +5,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -12,7 +13,7 @@ use laniakea_directory::{AccountId, AccountRecord, ClusterName, ClusterRecord, D
 use parking_lot::Mutex;
 use tokio::net::{TcpStream, lookup_host};
 
-use super::dial;
+use super::{dial, login::probe};
 use crate::route::{Attempts, Health, Member, Next, Owners, RouteKey, plan};
 
 /// How long one member may take to accept a connection.
@@ -25,7 +26,7 @@ const NAMES_MAX: usize = 4096;
 /// Where accounts live, as far as a process knows.
 pub struct Routes {
     directory: Directory,
-    health: Mutex<Health>,
+    health: Arc<Mutex<Health>>,
     owners: Mutex<Owners>,
     names: Mutex<HashMap<String, (SocketAddr, Instant)>>,
 }
@@ -105,10 +106,9 @@ impl Routes {
     /// Orders the members to try for an account: the remembered owner first.
     #[must_use]
     pub fn plan(&self, key: RouteKey, members: &[Member], account: Option<AccountId>) -> Vec<SocketAddr> {
-        let now = Instant::now();
         let owner = account.and_then(|account| self.owners.lock().owner(account));
         let health = self.health.lock();
-        plan(key, members, owner, |address| health.is_up(now, address))
+        plan(key, members, owner, |address| health.is_up(address))
     }
 
     /// Connects to some live member of a cluster, for mail, which every member takes.
@@ -146,16 +146,12 @@ impl Routes {
     /// Notes that a member could not be reached: neither it nor what it owned is believed in any more.
     pub fn on_unreachable(&self, member: SocketAddr) {
         metrics::counter!("laniakea_router_dial_failures_total").increment(1);
-        let is_news = {
-            let mut health = self.health.lock();
-            let was_up = health.is_up(Instant::now(), member);
-            health.on_failure(Instant::now(), member);
-            was_up
-        };
-        // Walks the whole table: once per failure that counts, not once per connection.
+        let is_news = self.health.lock().on_failure(member);
+        // Walks the whole table: once per outage, not once per connection.
         if is_news {
             tracing::info!(%member, "member cannot be reached");
             self.owners.lock().forget_member(member);
+            tokio::spawn(probe_until_up(Arc::downgrade(&self.health), member));
         }
     }
 
@@ -173,13 +169,13 @@ impl Routes {
     /// Whether a member should be tried now.
     #[must_use]
     pub fn is_up(&self, member: SocketAddr) -> bool {
-        self.health.lock().is_up(Instant::now(), member)
+        self.health.lock().is_up(member)
     }
 
     /// Lists the members that are not tried at the moment.
     #[must_use]
     pub fn doubted(&self) -> Vec<SocketAddr> {
-        self.health.lock().doubted(Instant::now())
+        self.health.lock().doubted()
     }
 
     async fn members_of(&self, cluster: &ClusterRecord) -> Result<Vec<Member>, RouteError> {
@@ -212,5 +208,18 @@ impl Routes {
         }
         names.insert(name.to_owned(), (address, Instant::now()));
         Some(address)
+    }
+}
+
+/// Probes a doubted member until it answers; ends with the process's routes.
+async fn probe_until_up(health: Weak<Mutex<Health>>, member: SocketAddr) {
+    loop {
+        let Some(pause) = health.upgrade().and_then(|health| health.lock().next_probe(member)) else { return };
+        tokio::time::sleep(pause).await;
+        if probe(member).await.is_ok() {
+            let Some(health) = health.upgrade() else { return };
+            health.lock().on_success(member);
+            tracing::info!(%member, "member answers again");
+        }
     }
 }
