@@ -117,7 +117,8 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
             let view = seat.changes();
             let ready = move || view.borrow().registered;
             let admin = Admin { routes: Arc::new(MemberAdmin(member.clone())), token: token.clone() };
-            front.tasks.spawn(serve_http(listener, metrics.clone(), ready, Some(admin), fenced.clone()));
+            // Not one of those that a member waits for when it leaves: it answers until the end.
+            tokio::spawn(serve_http(listener, metrics.clone(), ready, Some(admin), fenced.clone()));
         } else {
             front.tasks.spawn(accept_clients(listener, service, member.clone(), mail.clone()));
         }
