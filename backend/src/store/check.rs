@@ -13,7 +13,7 @@ use super::format::layout::{BODIES, Name, body_path, parse_body_name};
 use super::format::record::{BodyFile, RawBody, RawRecord, Records};
 use super::format::segment::{Seal, SegmentHeader};
 use super::format::{FormatError, Position, checksum};
-use super::fs::{Fs, FsFile};
+use super::fs::Fs;
 use super::recover::{Damage, OpenError, OpenSegment, Scan, ScannedBatch, is_in_chain, open_segment, read_snapshot};
 
 /// What an ownable is made of, and what is wrong with it.
@@ -330,7 +330,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::store::{Limits, Log, SimulatedFs};
+    use crate::store::{FsFile, Limits, Log, SimulatedFs};
 
     const DIR: &str = "/a";
 
@@ -365,7 +365,7 @@ mod tests {
         let names = fs.list(Path::new(DIR)).unwrap().into_iter().filter(|name| name != BODIES);
         let paths = names.chain(bodies.iter().map(|name| format!("{BODIES}/{name}")));
         for path in paths.map(|name| Path::new(DIR).join(name)) {
-            let length = fs.open(&path).unwrap().len().unwrap() as usize;
+            let length = fs.open(&path).unwrap().length().unwrap() as usize;
             for bit in 0..length * 8 {
                 fs.flip(&path, bit).unwrap();
                 let found = match check(&fs, Path::new(DIR)) {

@@ -129,7 +129,7 @@ pub fn read_up_to(file: &impl FsFile, offset: u64, count: usize) -> io::Result<V
 pub fn read_to(file: &impl FsFile, offset: u64, limit: Option<u64>) -> io::Result<Vec<u8>> {
     let end = match limit {
         Some(limit) => limit,
-        None => file.len()?,
+        None => file.length()?,
     };
     read_up_to(file, offset, usize::try_from(end.saturating_sub(offset)).map_err(|_| io::ErrorKind::FileTooLarge)?)
 }

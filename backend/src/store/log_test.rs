@@ -177,7 +177,7 @@ fn a_bad_batch_in_front_of_a_good_one_puts_the_log_into_quarantine() {
     let fs = SimulatedFs::new();
     let (mut log, _) = open(&fs, 1);
     store(&mut log, &[("first", None)]);
-    let end = fs.open(&Path::new(DIR).join("seg.0000000000000001")).unwrap().len().unwrap();
+    let end = fs.open(&Path::new(DIR).join("seg.0000000000000001")).unwrap().length().unwrap();
     store(&mut log, &[("second", None)]);
     log.close();
     fs.flip(&Path::new(DIR).join("seg.0000000000000001"), (end as usize - 16) * 8).unwrap();
@@ -197,7 +197,7 @@ fn every_single_flipped_bit_is_noticed_or_harmless() {
     log.close();
     for name in fs.list(Path::new(DIR)).unwrap() {
         let path = Path::new(DIR).join(&name);
-        let length = fs.open(&path).unwrap().len().unwrap() as usize;
+        let length = fs.open(&path).unwrap().length().unwrap() as usize;
         for bit in (0..length * 8).step_by(3) {
             fs.flip(&path, bit).unwrap();
             if let Ok((_, recovered)) = try_open(&fs.after_power_loss(&[1]), 2) {

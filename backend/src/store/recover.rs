@@ -306,7 +306,7 @@ pub fn read_snapshot<F: Fs>(fs: &F, dir: &Path, name: Name) -> Result<Snapshot, 
     if name != (Name::Snapshot { seq: header.position.seq, epoch: header.epoch }) {
         return Err(FormatError::Damaged("the snapshot bears another's name").into());
     }
-    let length = file.len()?;
+    let length = file.length()?;
     let (Some(expected), Some(tables)) = (header.file_bytes(), header.discards_offset()) else {
         return Err(FormatError::Damaged("impossible lengths in a snapshot").into());
     };
@@ -378,7 +378,7 @@ impl<'a, F: Fs> Replay<'a, F> {
         let start = self.enter(segment)?;
         let limit = own.filter(|_| !sabotage::on(Sabotage::TrustFailedSync)).map(|own| own.synced);
         let bytes = read_to(&segment.file, start, limit)?;
-        if bytes.is_empty() && segment.file.len()? < start {
+        if bytes.is_empty() && segment.file.length()? < start {
             let what = "the segment ends before its snapshot";
             return Err(OpenError::Quarantined(Damage::new(segment.name(), start, what)));
         }

@@ -100,7 +100,7 @@ pub trait FsFile: Send + Sync + 'static {
     ///
     /// # Errors
     /// Whatever the disk says.
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
 
     /// Reads exactly `buffer.len()` bytes at `offset`.
     ///

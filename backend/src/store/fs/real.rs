@@ -88,7 +88,7 @@ impl FsFile for File {
         File::sync_data(self)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         self.metadata().map(|metadata| metadata.len())
     }
 }

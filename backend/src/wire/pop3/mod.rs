@@ -58,11 +58,8 @@ pub fn parse(line: &[u8]) -> Result<Command, Malformed> {
     // Some clients put spaces behind a command; none means anything by it.
     let mut words = line.trim_end_matches(' ').split(' ');
     let keyword = words.next().unwrap_or_default().to_ascii_uppercase();
-    let arguments: Vec<u32> =
-        words.map(number).collect::<Option<_>>().ok_or(Malformed::Arguments).or_else(|error| {
-            // What is no command at all is not told that its arguments are wrong.
-            if is_known(&keyword) { Err(error) } else { Err(Malformed::Unknown) }
-        })?;
+    let arguments: Option<Vec<u32>> = words.map(number).collect();
+    let Some(arguments) = arguments else { return Err(complaint(&keyword)) };
     match (keyword.as_str(), arguments.as_slice()) {
         ("STAT", []) => Ok(Command::Stat),
         ("LIST", []) => Ok(Command::List(None)),
@@ -76,13 +73,14 @@ pub fn parse(line: &[u8]) -> Result<Command, Malformed> {
         ("NOOP", []) => Ok(Command::Noop),
         ("CAPA", []) => Ok(Command::Capa),
         ("QUIT", []) => Ok(Command::Quit),
-        (keyword, _) if is_known(keyword) => Err(Malformed::Arguments),
-        _ => Err(Malformed::Unknown),
+        _ => Err(complaint(&keyword)),
     }
 }
 
-fn is_known(keyword: &str) -> bool {
-    ["STAT", "LIST", "UIDL", "RETR", "TOP", "DELE", "RSET", "NOOP", "CAPA", "QUIT"].contains(&keyword)
+/// What is no command at all is not told that its arguments are wrong.
+fn complaint(keyword: &str) -> Malformed {
+    let known = ["STAT", "LIST", "UIDL", "RETR", "TOP", "DELE", "RSET", "NOOP", "CAPA", "QUIT"];
+    if known.contains(&keyword) { Malformed::Arguments } else { Malformed::Unknown }
 }
 
 /// A number as RFC 1939 has them; no sign, no blank. One too large for any message is as good as the largest.

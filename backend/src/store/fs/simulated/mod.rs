@@ -382,7 +382,7 @@ impl FsFile for SimulatedFile {
         if fault.is_some() { Err(io::Error::other("the sync failed")) } else { Ok(()) }
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         self.fs.operate(|world, member| Ok(world.view(member, self.inode).len() as u64))
     }
 }
