@@ -15,6 +15,7 @@ mod explain;
 mod installation;
 mod role;
 mod router;
+mod store;
 mod table;
 mod up;
 
@@ -59,6 +60,9 @@ enum Command {
     /// Check, show and describe the configuration.
     #[command(subcommand)]
     Config(config::Config),
+    /// Check and show what is on a storage.
+    #[command(subcommand)]
+    Store(store::Store),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         Command::Cluster(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Config(command) => command.run(),
+        Command::Store(command) => command.run(),
     };
     exit::code(done)
 }

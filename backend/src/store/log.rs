@@ -451,6 +451,12 @@ impl<F: Fs> Log<F> {
         }
     }
 
+    /// How many bytes of the log are bodies that no message names any more: what compaction could win.
+    #[must_use]
+    pub fn discarded_bytes(&self) -> u64 {
+        self.discards.values().sum()
+    }
+
     /// Writes a complete frame at the end of the current segment.
     fn append(&mut self, mut frame: Vec<u8>, count: u32, inline_bytes: u64) -> Result<(), WriteError> {
         let Some(current) = &self.current else { return Err(WriteError::Io(io::ErrorKind::NotFound.into())) };
@@ -574,7 +580,7 @@ impl<F: Fs> Log<F> {
         }
     }
 
-    /// Dooms the segments that the new header does not name any more.
+    /// Dooms the segments that the new header does not name any more, and forgets what was discarded in them.
     fn forget_unneeded(&mut self, header: &SegmentHeader) {
         let sealed: Vec<u64> = header.seals.iter().map(|seal| seal.generation).collect();
         let gone = self
@@ -583,6 +589,7 @@ impl<F: Fs> Log<F> {
             .map(|seal| seal.generation)
             .chain((self.end.generation > 0).then_some(self.end.generation));
         for generation in gone.filter(|generation| !sealed.contains(generation)) {
+            self.discards.remove(&generation);
             self.doomed.push((header.first_seq, Name::Segment { generation }));
         }
     }

@@ -373,3 +373,72 @@ fn the_real_filesystem_does_what_the_simulated_one_does() {
     assert_eq!(log.reader().read(short, 0..5).unwrap(), b"short");
     assert_eq!(log.reader().read(file, 0..100_000).unwrap(), long);
 }
+
+#[test]
+fn what_was_discarded_is_remembered_over_openings() {
+    let fs = SimulatedFs::new();
+    let (mut log, _) = open(&fs, 1);
+    let body = store(&mut log, &[("a", Some(b"body"))])[0].unwrap();
+    log.discard([body].into_iter());
+    log.snapshot(b"state").unwrap();
+    assert_eq!(log.discarded_bytes(), 4);
+    log.close();
+    assert_eq!(open(&fs, 2).0.discarded_bytes(), 4);
+}
+
+#[test]
+fn a_batch_costs_one_write_and_one_sync_however_many_changes_it_has() {
+    let fs = SimulatedFs::new();
+    let (mut log, _) = open(&fs, 1);
+    store(&mut log, &[("first", None)]);
+    for count in [1, 30] {
+        let before = fs.operations();
+        store(&mut log, &vec![("change", Some(&b"body"[..])); count]);
+        assert_eq!(fs.operations() - before, 2);
+    }
+}
+
+#[test]
+fn opening_after_a_clean_end_reads_each_file_once() {
+    let fs = SimulatedFs::new();
+    let (mut log, _) = open(&fs, 1);
+    for _ in 0..10 {
+        store(&mut log, &[("change", Some(b"body"))]);
+        log.snapshot(b"state").unwrap();
+    }
+    log.close();
+    let before = fs.operations();
+    open(&fs, 2);
+    // The list of names; a segment (opened, its header and that it ends there, its length, its batches); a snapshot
+    // (opened, its header, its length, the state, what follows).
+    assert!(fs.operations() - before <= 11, "{}", fs.operations() - before);
+}
+
+/// Prints what a batch costs beside a bare write and sync of as many bytes, in turns, on the disk of the temporary folder.
+#[test]
+#[ignore = "measures"]
+fn batches_a_second_beside_bare_writes() {
+    const ROUNDS: u32 = 400;
+    let scratch = tempfile::tempdir_in(std::env::var("LANIAKEA_BENCH_DIR").unwrap_or_else(|_| ".".to_owned())).unwrap();
+    let fs = RealFs::default();
+    let bare = fs.create(&scratch.path().join("bare")).unwrap();
+    let (mut log, _) = Log::open(Arc::new(fs), &scratch.path().join("log"), 1).unwrap();
+    let body = vec![7; 4096];
+    let (mut written, mut times) = (0, [std::time::Duration::ZERO; 2]);
+    for _ in 0..ROUNDS {
+        let began = std::time::Instant::now();
+        let mut batch = log.batch();
+        batch.push(b"a change", Some(&body));
+        let bytes = batch.bytes();
+        let appended = log.write(batch).unwrap();
+        let synced = log.sync(appended).unwrap();
+        log.validated(synced);
+        times[0] += began.elapsed();
+        let began = std::time::Instant::now();
+        bare.write_at(&vec![7; bytes as usize], written).unwrap();
+        bare.sync_data().unwrap();
+        written += bytes;
+        times[1] += began.elapsed();
+    }
+    println!("a batch {:?}, a bare write and sync {:?}", times[0] / ROUNDS, times[1] / ROUNDS);
+}
