@@ -66,13 +66,13 @@ impl Mailbox {
     /// The UIDs given out that no message has.
     fn absent(&self) -> UidSet {
         let mut expected = Some(Uid::MIN);
-        let mut gap_before = |uid: Uid| {
+        let gap_before = |uid: Uid| {
             let gap = expected.and_then(|first| gap(first, uid));
             expected = uid.next();
             gap
         };
         let present = self.messages.iter().map(|message| message.uid);
-        present.chain([self.uid_next]).filter_map(|uid| gap_before(uid)).collect()
+        present.chain([self.uid_next]).filter_map(gap_before).collect()
     }
 
     fn expunged_from(&self, older: &Mailbox) -> Vec<(SeqNo, Uid)> {

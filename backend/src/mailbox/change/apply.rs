@@ -54,8 +54,10 @@ impl Account {
             }
             Change::Renamed { from, to, modseq } => self.apply_rename(from, to, *modseq),
             Change::Deleted { id, modseq } => self.apply_delete(*id, *modseq),
-            Change::Subscribed { name, on: true } => Ok(drop(self.subscriptions.insert(name.clone()))),
-            Change::Subscribed { name, on: false } => Ok(drop(self.subscriptions.remove(name))),
+            Change::Subscribed { name, on } => {
+                let _ = if *on { self.subscriptions.insert(name.clone()) } else { self.subscriptions.remove(name) };
+                Ok(())
+            }
             Change::RecentTaken { mailbox } => {
                 let mailbox = self.mailbox_mut(*mailbox)?;
                 mailbox.recent_from = mailbox.uid_next;

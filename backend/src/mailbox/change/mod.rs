@@ -2,6 +2,7 @@
 //!
 //! A change says what happened, with every number chosen: applying it decides nothing, so that replay, whenever and
 //! wherever, gives the account that was published.
+#![doc = include_str!("../FORMAT.md")]
 
 mod apply;
 mod snapshot;

@@ -57,13 +57,13 @@ struct Frame {
 
 enum Kind {
     Multipart { boundary: Vec<u8>, is_digest: bool, children: Vec<Part> },
-    Message { envelope: Envelope, inner: Option<Part> },
+    Message { envelope: Box<Envelope>, inner: Option<Box<Part>> },
 }
 
 /// What the walk is at.
 enum Step {
     /// A part that holds no others, to be ended.
-    Leaf { part: Part, first_line: u32 },
+    Leaf { part: Box<Part>, first_line: u32 },
     /// The header of a part follows.
     Header(usize),
     /// The text before the first part, or after the last, follows. What ends in it ends at `floor` or later.
@@ -124,7 +124,7 @@ impl<'a> Walk<'a> {
     fn part_at(&mut self, start: usize) -> Step {
         let (header, end) = self.header(start);
         if let Some(Frame { kind: Kind::Message { envelope, .. }, .. }) = self.stack.last_mut() {
-            *envelope = header.envelope(&mut self.addresses_left);
+            **envelope = header.envelope(&mut self.addresses_left);
         }
         self.begin(&header, Span { start: offset(start), end: offset(end) })
     }
@@ -138,10 +138,10 @@ impl<'a> Walk<'a> {
         let first_line = self.lines.at(body);
         let kind = match container_kind(&part) {
             Some(_) if self.stack.len() >= DEPTH_MAX || self.parts >= PARTS_MAX => {
-                return Step::Leaf { part: opaque(part), first_line };
+                return Step::Leaf { part: Box::new(opaque(part)), first_line };
             }
             Some(kind) => kind,
-            None => return Step::Leaf { part: plain_if_broken(part), first_line },
+            None => return Step::Leaf { part: Box::new(plain_if_broken(part)), first_line },
         };
         let next = match &kind {
             Kind::Multipart { boundary, .. } => {
@@ -189,9 +189,9 @@ impl<'a> Walk<'a> {
     }
 
     /// Ends everything at the message's end.
-    fn finish(&mut self, leaf: Option<(Part, u32)>) -> Part {
+    fn finish(&mut self, leaf: Option<(Box<Part>, u32)>) -> Part {
         let end = self.message.len();
-        let mut ended = leaf.map(|(part, first_line)| self.end_part(part, first_line, end));
+        let mut ended = leaf.map(|(part, first_line)| self.end_part(*part, first_line, end));
         while let Some(frame) = self.stack.pop() {
             ended = Some(self.end_frame(frame, ended, end));
         }
@@ -200,8 +200,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Ends the leaf and all frames above a level.
-    fn end_down_to(&mut self, level: usize, leaf: Option<(Part, u32)>, end: usize) {
-        let mut ended = leaf.map(|(part, first_line)| self.end_part(part, first_line, end));
+    fn end_down_to(&mut self, level: usize, leaf: Option<(Box<Part>, u32)>, end: usize) {
+        let mut ended = leaf.map(|(part, first_line)| self.end_part(*part, first_line, end));
         while self.stack.len() > level + 1 {
             let Some(frame) = self.stack.pop() else { break };
             ended = Some(self.end_frame(frame, ended, end));
@@ -223,7 +223,7 @@ impl<'a> Walk<'a> {
             Kind::Multipart { children, .. } if children.is_empty() => plain_if_broken(part),
             Kind::Multipart { children, .. } => Part { content: Content::Multipart(children), ..part },
             Kind::Message { envelope, inner: Some(inner) } => {
-                Part { content: Content::Message(Box::new((envelope, inner))), ..part }
+                Part { content: Content::Message(Box::new((*envelope, *inner))), ..part }
             }
             Kind::Message { inner: None, .. } => opaque(part),
         }
@@ -241,7 +241,7 @@ impl Frame {
     fn take(&mut self, part: Part) {
         match &mut self.kind {
             Kind::Multipart { children, .. } => children.push(part),
-            Kind::Message { inner, .. } => *inner = Some(part),
+            Kind::Message { inner, .. } => *inner = Some(Box::new(part)),
         }
     }
 }
@@ -249,7 +249,7 @@ impl Frame {
 /// Whether a part holds others, and which kind.
 fn container_kind(part: &Part) -> Option<Kind> {
     if part.media_type.is("message") && (part.subtype.is("rfc822") || part.subtype.is("global")) {
-        return is_unencoded(part).then(|| Kind::Message { envelope: Envelope::default(), inner: None });
+        return is_unencoded(part).then(|| Kind::Message { envelope: Box::default(), inner: None });
     }
     if !part.media_type.is("multipart") {
         return None;

@@ -214,6 +214,56 @@ fn check_spans(part: &Part, within: Span) {
     }
 }
 
+/// A message to be put together.
+#[derive(Debug, Clone)]
+enum Tree {
+    Text(Vec<String>),
+    Multipart(Vec<Tree>),
+    Message(Box<Tree>),
+}
+
+fn trees() -> impl Strategy<Value = Tree> {
+    let line = "[ -~]{0,20}|--|--[0-9]{1,3}|--x--";
+    let text = prop::collection::vec(line, 0..4).prop_map(Tree::Text);
+    text.prop_recursive(5, 30, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 1..4).prop_map(Tree::Multipart),
+            inner.prop_map(|tree| Tree::Message(Box::new(tree))),
+        ]
+    })
+}
+
+/// Writes a tree as an entity, and what is to be found in it.
+fn compose(tree: &Tree, next_boundary: &mut u32) -> (String, String) {
+    match tree {
+        Tree::Text(lines) => {
+            let body = lines.join("\r\n");
+            let count = body.matches('\n').count() + usize::from(!body.is_empty() && !body.ends_with('\n'));
+            let expected = format!("text/plain {count}L \"{}\"", body.escape_default());
+            (format!("Content-Type: text/plain\r\n\r\n{body}"), expected)
+        }
+        Tree::Multipart(children) => {
+            let boundary = format!("=_{next_boundary}");
+            *next_boundary += 1;
+            let mut text = format!("Content-Type: multipart/mixed;\r\n boundary=\"{boundary}\"\r\n\r\npreamble");
+            let mut expected = Vec::new();
+            for child in children {
+                let (entity, found) = compose(child, next_boundary);
+                text.push_str(&format!("\r\n--{boundary}\r\n{entity}"));
+                expected.push(found);
+            }
+            text.push_str(&format!("\r\n--{boundary}--\r\nepilogue"));
+            (text, format!("mixed [{}]", expected.join(", ")))
+        }
+        Tree::Message(inner) => {
+            let (entity, found) = compose(inner, next_boundary);
+            let count = entity.matches('\n').count() + 1 + usize::from(!entity.ends_with('\n'));
+            let text = format!("Content-Type: message/rfc822\r\n\r\nSubject: s\r\n{entity}");
+            (text, format!("message {count}L \"s\" ({found})"))
+        }
+    }
+}
+
 fn check(message: &[u8]) {
     let summary = summarise(message);
     check_spans(&summary.structure, Span { start: 0, end: message.len() as u32 });
@@ -246,6 +296,13 @@ const SCRAPS: [&str; 22] = [
 ];
 
 proptest! {
+    #[test]
+    fn what_was_put_together_is_found_again(tree in trees()) {
+        let (message, expected) = compose(&tree, &mut 0);
+        prop_assert_eq!(structure(&message), expected);
+        check(message.as_bytes());
+    }
+
     #[test]
     fn any_bytes_are_a_message(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         check(&bytes);

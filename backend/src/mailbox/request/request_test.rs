@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::mailbox::account::{KEYWORDS_MAX, MAILBOXES_MAX, Mailbox};
+use crate::mailbox::account::{History, KEYWORDS_MAX, MAILBOXES_MAX, Mailbox};
 use crate::mailbox::change::{Added, Change};
 use crate::mailbox::date::InternalDate;
 use crate::mailbox::flags::{Flag, Flags, SystemFlag};
@@ -546,6 +546,14 @@ fn check_changes(old: &Mailbox, new: &Mailbox) {
     let is_flagged = |uid, modseq| old.find(uid).is_some_and(|(_, before)| before.modseq != modseq);
     let flagged: Vec<_> = new.iter().filter(|(_, m)| is_flagged(m.uid, m.modseq)).map(|(seq, _)| seq).collect();
     assert_eq!(changes, crate::mailbox::Changes { expunged: expunged.clone(), added, flagged });
+    // Without its histories a mailbox finds the same by walking.
+    let forgetful = Mailbox {
+        expunged: History::beginning_at(new.highest_modseq),
+        flagged: History::beginning_at(new.highest_modseq),
+        ..new.clone()
+    };
+    assert_eq!(forgetful.changes_since(old), changes);
+    assert!(forgetful.vanished_since(ModSeq(0)).iter().all(|uid| uid < new.uid_next && !present(new, uid)));
     let vanished = new.vanished_since(old.highest_modseq);
     assert!(expunged.iter().all(|(_, uid)| vanished.contains(*uid)));
     assert!(vanished.iter().all(|uid| !present(new, uid)));

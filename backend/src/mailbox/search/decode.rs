@@ -21,8 +21,12 @@ pub(super) fn decode_text(part: &Part, body: &[u8]) -> String {
     }
 }
 
-/// The text of a header field with its encoded-words decoded (RFC 2047).
-pub(super) fn decode_header(value: &[u8]) -> String {
+/// The text of an unfolded header field with its encoded-words decoded (RFC 2047).
+pub(super) fn decode_octets(value: &Octets) -> String {
+    decode_header(value.as_bytes())
+}
+
+fn decode_header(value: &[u8]) -> String {
     let mut out = String::with_capacity(value.len());
     let mut rest = value;
     let mut after_word = false;
@@ -44,11 +48,6 @@ pub(super) fn decode_header(value: &[u8]) -> String {
     }
     out.push_str(&lossy(rest));
     out
-}
-
-/// The text of an unfolded header field.
-pub(super) fn decode_octets(value: &Octets) -> String {
-    decode_header(value.as_bytes())
 }
 
 /// Decodes the encoded-word that `bytes` begin with: its text and its length.

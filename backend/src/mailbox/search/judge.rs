@@ -8,7 +8,7 @@ use mail_parser::HeaderValue;
 use mail_parser::parsers::MessageStream;
 
 use super::criterion::{Criterion, EnvelopeField};
-use super::decode::{decode_header, decode_octets, decode_text};
+use super::decode::{decode_octets, decode_text};
 use super::text::fold;
 use crate::mailbox::date::{InternalDate, Timestamp, day_number};
 use crate::mailbox::message::Message;
@@ -223,7 +223,7 @@ impl Texts<'_> {
     }
 
     fn whole_header(&self) -> Result<String, Extent> {
-        Ok(fold(&decode_header(self.header_bytes()?)))
+        Ok(fold(&header_text(self.header_bytes()?)))
     }
 
     fn header_bytes(&self) -> Result<&[u8], Extent> {
@@ -252,12 +252,23 @@ impl Texts<'_> {
             Content::Leaf => {}
             Content::Multipart(parts) => parts.iter().for_each(|part| self.gather(part, text)),
             Content::Message(inner) => {
-                text.push_str(&decode_header(self.bytes(inner.1.header, Extent::Whole).unwrap_or_default()));
-                text.push(BETWEEN);
+                text.push_str(&header_text(self.bytes(inner.1.header, Extent::Whole).unwrap_or_default()));
                 self.gather(&inner.1, text);
             }
         }
     }
+}
+
+/// All fields of a header, each on one line.
+fn header_text(header: &[u8]) -> String {
+    let mut text = String::with_capacity(header.len());
+    for field in fields(header) {
+        text.push_str(&String::from_utf8_lossy(field.name));
+        text.push_str(": ");
+        text.push_str(&decode_octets(&field.unfolded()));
+        text.push(BETWEEN);
+    }
+    text
 }
 
 fn envelope_text(envelope: &Envelope, field: EnvelopeField) -> String {

@@ -162,6 +162,7 @@ fn bodies_are_searched_decoded() {
     assert!(matches(&body("forwarded")) && matches(&body("inner text")));
     assert!(!matches(&body("hidden")) && !matches(&body("x-spam")) && !matches(&body("kostet 5=A4")));
     assert!(matches(&text("x-spam: no")) && matches(&text("k\u{f6}ln")) && matches(&text("inner")));
+    assert!(matches(&text("subject: gr\u{fc}sse aus k\u{f6}ln")) && !matches(&text("no list-id")));
     assert!(matches(&text("")) && matches(&body("")));
 }
 
