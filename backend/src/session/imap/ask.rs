@@ -1,10 +1,11 @@
 //! Questions to the account's worker, and what becomes of its answers.
 
 use super::finish::Done;
+use super::select::Selecting;
 use super::store::StoreAsked;
-use super::view::{Access, Numbers};
+use super::view::Numbers;
 use super::{ImapSession, Phase};
-use crate::mailbox::{MailboxId, Reply, Request};
+use crate::mailbox::{Reply, Request};
 use crate::session::Output;
 use crate::wire::imap::response::{Code, Condition, untagged};
 
@@ -25,7 +26,7 @@ pub enum Purpose {
     /// `APPEND`.
     Append,
     /// `SELECT` of this mailbox: which messages are recent.
-    Select(MailboxId),
+    Select(Box<Selecting>),
     /// `STORE`.
     Store(Box<StoreAsked>),
     /// `\Seen` after a FETCH that was otherwise well.
@@ -67,12 +68,12 @@ impl ImapSession {
         match asked.purpose {
             Purpose::Complete(text) => self.finish(tag, Done::ok(text).code(created(&reply))),
             Purpose::Append => self.finish(tag, Done::ok("APPEND completed").code(appended(reply))),
-            Purpose::Select(mailbox) => {
+            Purpose::Select(selecting) => {
                 let recent_from = match reply {
                     Reply::TakenRecent { from } => Some(from),
                     _ => None,
                 };
-                self.show(asked.tag, mailbox, Access::ReadWrite, recent_from);
+                self.show(asked.tag, *selecting, recent_from);
             }
             Purpose::Store(store) => self.stored(tag, *store, reply),
             Purpose::Seen(done) => self.finish(tag, done),
@@ -82,11 +83,12 @@ impl ImapSession {
                 if let Some(code) = copied(reply) {
                     untagged(self.out.text(), Condition::Ok, Some(&code), "moved");
                 }
-                self.finish(tag, Done::ok("MOVE completed"));
+                // RFC 6851 §4.4: told to every client.
+                self.finish(tag, Done::ok("MOVE completed").code(self.highest_modseq()));
             }
             Purpose::Expunge(text) => {
-                // RFC 7162 §3.2.7: with CONDSTORE the new HIGHESTMODSEQ is told.
-                let code = self.condstore.then(|| self.highest_modseq_code()).flatten();
+                // RFC 7162 §3.2.7: told to clients that know mod-sequences.
+                let code = self.highest_modseq().filter(|_| self.condstore);
                 self.finish(tag, Done::ok(text).code(code));
             }
             Purpose::Close => {
@@ -96,7 +98,8 @@ impl ImapSession {
         }
     }
 
-    fn highest_modseq_code(&self) -> Option<Code> {
+    /// The mod-sequence of the selected mailbox after a change.
+    fn highest_modseq(&self) -> Option<Code> {
         let selected = self.account.by_id(self.view.as_ref()?.mailbox())?;
         Some(Code::HighestModSeq(selected.highest_modseq))
     }

@@ -33,8 +33,8 @@ impl ImapSession {
             Command::Id => self.id(&tag),
             Command::Enable(names) => self.enable(&tag, &names),
             Command::Namespace => self.namespace(&tag),
-            Command::Select(select) => self.select(tag, &select, Access::ReadWrite),
-            Command::Examine(select) => self.select(tag, &select, Access::ReadOnly),
+            Command::Select(select) => self.select(tag, select, Access::ReadWrite),
+            Command::Examine(select) => self.select(tag, select, Access::ReadOnly),
             Command::Create(create) => self.create(tag, &create),
             Command::Delete(name) => self.delete(tag, &name),
             Command::Rename(rename) => self.rename(tag, &rename),
@@ -100,9 +100,16 @@ impl ImapSession {
 
     /// RFC 5161 §3.1: what is not known is passed over in silence.
     fn enable(&mut self, tag: &str, names: &[String]) {
-        let condstore = names.iter().any(|name| name == "CONDSTORE");
-        self.condstore |= condstore;
-        let enabled = if condstore { " CONDSTORE" } else { "" };
+        let has = |wanted: &str| names.iter().any(|name| name == wanted);
+        let enabled = match (has("CONDSTORE"), has("QRESYNC")) {
+            (false, false) => "",
+            (true, false) => " CONDSTORE",
+            (false, true) => " QRESYNC",
+            (true, true) => " CONDSTORE QRESYNC",
+        };
+        // RFC 7162 §3.2.3: QRESYNC enables CONDSTORE.
+        self.qresync |= has("QRESYNC");
+        self.condstore |= has("CONDSTORE") || has("QRESYNC");
         print(self.out.text(), format_args!("* ENABLED{enabled}\r\n"));
         self.finish(tag, Done::ok("ENABLE completed"));
     }

@@ -6,7 +6,7 @@ use super::reply::{fault_code, name_code, refusal_code};
 use super::telling::{Manner, Telling};
 use super::view::{Numbers, Updates};
 use super::{ImapSession, Phase};
-use crate::mailbox::{Account, MailboxName, NameError, Refusal, SeqNo};
+use crate::mailbox::{Account, MailboxName, NameError, Refusal, SeqNo, UidSet};
 use crate::session::Fault;
 use crate::wire::imap::command::{Numbering, WireName};
 use crate::wire::imap::response::{Code, Condition, tagged};
@@ -30,11 +30,11 @@ pub enum Also {
     #[default]
     Nothing,
     /// The flags of these, changed or not.
-    Flags(Vec<SeqNo>),
+    Flags(UidSet),
     /// Of those that changed, all but these.
-    AllBut(Vec<SeqNo>),
+    AllBut(UidSet),
     /// Of these, nothing but the mod-sequence.
-    ModSeqs(Vec<SeqNo>),
+    ModSeqs(UidSet),
 }
 
 impl Done {
@@ -97,9 +97,41 @@ impl ImapSession {
         let mut finally = Vec::new();
         tagged(&mut finally, tag, done.condition, done.code.as_ref(), &done.text);
         let mut updates = self.update(done.numbers);
-        let silent = apply_also(done.also, &mut updates);
-        let manner = Manner { uid: done.numbering == Numbering::Uid, modseq: self.condstore, silent };
+        let silent = self.apply_also(done.also, &mut updates);
+        let mut manner = self.manner();
+        manner.uid |= done.numbering == Numbering::Uid;
+        manner.silent = silent;
         self.tell_later(Telling::new(updates, manner, finally));
+    }
+
+    /// How this client is told of changes.
+    pub(super) fn manner(&self) -> Manner {
+        // RFC 7162 §3.2.4: whoever knows mod-sequences is told them, and UIDs, with every change.
+        Manner { uid: self.condstore, modseq: self.condstore, vanished: self.qresync, silent: Vec::new() }
+    }
+
+    /// Adds to the updates what is told in any case; returns what is told without its flags.
+    fn apply_also(&self, also: Also, updates: &mut Updates) -> Vec<SeqNo> {
+        let Some(view) = &self.view else {
+            return Vec::new();
+        };
+        let numbers = |uids: UidSet| uids.iter().filter_map(|uid| view.find(uid)).collect::<Vec<_>>();
+        let mut silent = Vec::new();
+        match also {
+            Also::Nothing => {}
+            Also::Flags(uids) => updates.flagged.extend(numbers(uids)),
+            Also::AllBut(uids) => {
+                let others = numbers(uids);
+                updates.flagged.retain(|seq| others.binary_search(seq).is_err());
+            }
+            Also::ModSeqs(uids) => {
+                silent = numbers(uids);
+                updates.flagged.extend(&silent);
+            }
+        }
+        updates.flagged.sort_unstable();
+        updates.flagged.dedup();
+        silent
     }
 
     /// Puts updates in line; they are written as the driver takes them.
@@ -163,21 +195,4 @@ impl ImapSession {
             }
         }
     }
-}
-
-/// Adds to the updates what is told in any case; returns what is told without its flags.
-fn apply_also(also: Also, updates: &mut Updates) -> Vec<SeqNo> {
-    let mut silent = Vec::new();
-    match also {
-        Also::Nothing => {}
-        Also::Flags(numbers) => updates.flagged.extend(numbers),
-        Also::AllBut(numbers) => updates.flagged.retain(|seq| numbers.binary_search(seq).is_err()),
-        Also::ModSeqs(numbers) => {
-            updates.flagged.extend(&numbers);
-            silent = numbers;
-        }
-    }
-    updates.flagged.sort_unstable();
-    updates.flagged.dedup();
-    silent
 }

@@ -1,7 +1,7 @@
 //! `IDLE` (RFC 2177): changes are told as they happen, until the client says `DONE`.
 
 use super::finish::Done;
-use super::telling::{Manner, Telling};
+use super::telling::Telling;
 use super::view::Numbers;
 use super::{ImapSession, Phase};
 
@@ -40,8 +40,7 @@ impl ImapSession {
             return false;
         }
         let updates = self.update(Numbers::MayChange);
-        let manner = Manner { modseq: self.condstore, ..Manner::default() };
-        let mut telling = Telling::new(updates, manner, Vec::new());
+        let mut telling = Telling::new(updates, self.manner(), Vec::new());
         telling.idle = Some(tag.to_owned());
         self.tell_later(telling);
         true

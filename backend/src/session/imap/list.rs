@@ -26,7 +26,7 @@ impl ImapSession {
         }
         self.note_modseq(&list.returns.status);
         tagged(&mut reply, &tag, Condition::Ok, None, "LIST completed");
-        self.confirm(tag, reply, None);
+        self.confirm(tag, reply);
     }
 
     /// Lists subscriptions (RFC 3501 §6.3.9).

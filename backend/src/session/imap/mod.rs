@@ -19,8 +19,8 @@ mod finish;
 mod idle;
 mod list;
 mod names;
-mod quota;
 pub(super) mod outbox;
+mod quota;
 mod reply;
 mod search;
 mod select;
@@ -51,7 +51,7 @@ pub use self::reply::fault_code;
 /// A router may advertise the same, since it forwards everything after login unseen.
 pub const CAPABILITIES: &str = "IMAP4rev1 LITERAL+ ID ENABLE IDLE NAMESPACE CHILDREN UIDPLUS UNSELECT MOVE \
                                 MULTIAPPEND SPECIAL-USE CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE \
-                                ESEARCH SEARCHRES CONDSTORE OBJECTID SAVEDATE QUOTA QUOTA=RES-STORAGE";
+                                ESEARCH SEARCHRES CONDSTORE QRESYNC OBJECTID SAVEDATE QUOTA QUOTA=RES-STORAGE";
 
 /// How long a client may be silent: RFC 3501 §5.4 asks for 30 minutes at least, and clients in IDLE
 /// come back every 29 (RFC 2177).
@@ -72,6 +72,8 @@ pub struct ImapSession {
     view: Option<View>,
     /// The client has shown that it knows mod-sequences (RFC 7162 §3.1).
     condstore: bool,
+    /// The client has enabled QRESYNC: it is told of expunges by UID (RFC 7162 §3.2.3).
+    qresync: bool,
     phase: Phase,
     /// Commands in a row that were not understood.
     bad_commands: u32,
@@ -108,6 +110,8 @@ struct Confirming {
     reply: Vec<u8>,
     /// What is selected from then on, if the command was to select.
     view: Option<View>,
+    /// What follows the reply.
+    telling: Option<Telling>,
 }
 
 impl ImapSession {
@@ -119,6 +123,7 @@ impl ImapSession {
             out: Outbox::default(),
             view: None,
             condstore: false,
+            qresync: false,
             phase: Phase::Ready,
             bad_commands: 0,
             heard: now,
@@ -174,6 +179,9 @@ impl ImapSession {
                 self.out.text().append(&mut confirming.reply);
                 if confirming.view.is_some() {
                     self.view = confirming.view;
+                }
+                if let Some(telling) = confirming.telling {
+                    self.tell_later(telling);
                 }
             }
             other => self.phase = other,

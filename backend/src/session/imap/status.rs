@@ -19,7 +19,7 @@ impl ImapSession {
         write_status(&mut reply, mailbox, &status.items);
         tagged(&mut reply, &tag, Condition::Ok, None, "STATUS completed");
         self.note_modseq(&status.items);
-        self.confirm(tag, reply, None);
+        self.confirm(tag, reply);
     }
 
     /// RFC 7162 §3.1: a client that asks for HIGHESTMODSEQ knows mod-sequences.

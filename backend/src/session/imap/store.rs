@@ -4,7 +4,7 @@ use super::ImapSession;
 use super::ask::Purpose;
 use super::finish::{Also, Done};
 use super::view::{Access, SeqRange, View};
-use crate::mailbox::{FlagChange, ModSeq, Reply, Request, SeqNo, UidSet};
+use crate::mailbox::{FlagChange, ModSeq, Reply, Request, SeqNo, Uid, UidSet};
 use crate::wire::imap::command::{Numbering, Store, StoreMode};
 use crate::wire::imap::response::Code;
 use crate::wire::imap::response::search::number_set;
@@ -69,32 +69,32 @@ impl ImapSession {
 
     /// Which flags are told besides those that others changed.
     fn also(&self, view: &View, store: &StoreAsked, modified: &UidSet) -> Also {
-        let numbers = store.ranges.iter().flat_map(|range| range.numbers());
-        let stored = numbers.filter(|seq| view.at(*seq).is_some_and(|message| !modified.contains(message.uid)));
+        let meant = view.uids(&store.ranges);
+        let stored: UidSet = meant.iter().filter(|uid| !modified.contains(*uid)).collect();
         match store.mode {
             // RFC 3501 §6.4.6: the values after the command are returned, changed or not.
-            StoreMode::Loud => Also::Flags(stored.collect()),
+            StoreMode::Loud => Also::Flags(stored),
             // RFC 7162 §3.1.3: the new mod-sequence is told even so.
             StoreMode::Silent if store.conditional || self.condstore => {
-                Also::ModSeqs(self.as_expected(view, store, stored))
+                Also::ModSeqs(self.as_expected(view, store, &stored))
             }
-            StoreMode::Silent => Also::AllBut(self.as_expected(view, store, stored)),
+            StoreMode::Silent => Also::AllBut(self.as_expected(view, store, &stored)),
         }
     }
 
     /// Those of the messages whose flags are what the client can work out by itself.
     ///
     /// RFC 3501 §6.4.6: `.SILENT` must not hide what somebody else changed meanwhile.
-    fn as_expected(&self, view: &View, store: &StoreAsked, stored: impl Iterator<Item = SeqNo>) -> Vec<SeqNo> {
+    fn as_expected(&self, view: &View, store: &StoreAsked, stored: &UidSet) -> UidSet {
         let Some(newest) = self.account.by_id(view.mailbox()) else {
-            return Vec::new();
+            return UidSet::new();
         };
-        let is_expected = |seq: &SeqNo| {
-            let known = view.at(*seq);
-            let now = known.and_then(|known| newest.find(known.uid));
+        let is_expected = |uid: &Uid| {
+            let known = view.find(*uid).and_then(|seq| view.at(seq));
+            let now = newest.find(*uid);
             known.zip(now).is_some_and(|(known, (_, now))| store.change.apply_to(&known.flags) == now.flags)
         };
-        stored.filter(is_expected).collect()
+        stored.iter().filter(is_expected).collect()
     }
 }
 

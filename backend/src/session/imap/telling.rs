@@ -3,8 +3,8 @@
 use super::outbox::Outbox;
 use super::select::write_flags_in_use;
 use super::view::{Updates, View};
-use crate::mailbox::{Message, SeqNo};
-use crate::wire::imap::response::message::flags;
+use crate::mailbox::{Message, SeqNo, UidSet};
+use crate::wire::imap::response::message::{flags, vanished};
 use crate::wire::imap::response::text::print;
 
 /// Updates on their way to the client.
@@ -12,6 +12,7 @@ use crate::wire::imap::response::text::print;
 pub struct Telling {
     keywords: bool,
     expunged: std::vec::IntoIter<SeqNo>,
+    vanished: UidSet,
     exists: Option<usize>,
     flagged: std::vec::IntoIter<SeqNo>,
     manner: Manner,
@@ -28,6 +29,8 @@ pub struct Manner {
     pub uid: bool,
     /// Its mod-sequence: for clients that know of them (RFC 7162 §3.1).
     pub modseq: bool,
+    /// Expunges by UID, as VANISHED (RFC 7162 §3.2.10).
+    pub vanished: bool,
     /// Of these, ascending, not the flags: after STORE with `.SILENT` (RFC 7162 §3.1.3).
     pub silent: Vec<SeqNo>,
 }
@@ -38,6 +41,7 @@ impl Telling {
         Telling {
             keywords: updates.keywords,
             expunged: updates.expunged.into_iter(),
+            vanished: updates.vanished,
             exists: updates.exists,
             flagged: updates.flagged.into_iter(),
             manner,
@@ -48,6 +52,10 @@ impl Telling {
 
     /// Writes until all is said (`true`) or the outbox is full.
     pub fn write(&mut self, view: Option<&View>, out: &mut Outbox) -> bool {
+        if self.manner.vanished && self.expunged.len() > 0 {
+            self.expunged = Vec::new().into_iter();
+            vanished(out.text(), "", &self.vanished);
+        }
         for seq in self.expunged.by_ref() {
             print(out.text(), format_args!("* {seq} EXPUNGE\r\n"));
             if out.is_full() {

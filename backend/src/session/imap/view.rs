@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use imbl::Vector;
 
-use crate::mailbox::{Mailbox, MailboxId, Message, SeqNo, Uid, UidRange, UidSet};
+use crate::mailbox::{Mailbox, MailboxId, Message, ModSeq, SeqNo, Uid, UidRange, UidSet};
 use crate::wire::imap::command::Numbering;
 use crate::wire::imap::cursor::{Bad, Parsed};
 use crate::wire::imap::response::message::Recency;
@@ -55,6 +55,8 @@ pub struct Updates {
     pub keywords: bool,
     /// Numbers to be told as EXPUNGE, highest first, so that each is right when it is read.
     pub expunged: Vec<SeqNo>,
+    /// The UIDs of the same messages.
+    pub vanished: UidSet,
     /// The new number of messages, if it rose.
     pub exists: Option<usize>,
     /// Messages whose flags are to be told, ascending.
@@ -143,10 +145,14 @@ impl View {
     }
 
     fn resolve_uids(&self, set: &SequenceSet) -> Vec<SeqRange> {
+        self.ranges_of(&self.meant(set))
+    }
+
+    /// The UIDs a set names, whether there are such messages or not.
+    pub fn meant(&self, set: &SequenceSet) -> UidSet {
         let last = self.messages.last().map(|message| message.uid.get());
         let range = |(first, last)| Some(UidRange { first: Uid::new(first)?, last: Uid::new(last)? });
-        let uids = set.resolve(last).into_iter().filter_map(range).collect();
-        self.ranges_of(&uids)
+        set.resolve(last).into_iter().filter_map(range).collect()
     }
 
     /// Where the messages with these UIDs are.
@@ -182,6 +188,12 @@ impl View {
         last.map(|last| UidRange { first: Uid::MIN, last }).into_iter().collect()
     }
 
+    /// Those of `uids` that are gone since `modseq`, as far as the client may know of it.
+    pub fn vanished_since(&self, modseq: ModSeq, uids: &UidSet) -> UidSet {
+        // RFC 7162 §3.2.10.1: what is still counted must not be told as gone earlier.
+        without(&common(&self.told.vanished_since(modseq), uids), &self.ghosts)
+    }
+
     /// Whether messages are gone that the client has not been told of.
     pub fn has_ghosts(&self) -> bool {
         !self.ghosts.is_empty()
@@ -199,7 +211,7 @@ impl View {
         let mut updates = Updates::default();
         if numbers == Numbers::MayChange {
             updates.expunged = self.ghost_numbers();
-            self.ghosts = UidSet::new();
+            updates.vanished = std::mem::take(&mut self.ghosts);
         }
         self.take_messages(newer, &changes.flagged, changes.added);
         let known = self.told.tally();
@@ -259,5 +271,55 @@ impl SeqRange {
     /// The numbers, ascending.
     pub fn numbers(self) -> impl Iterator<Item = SeqNo> {
         (self.first.get()..=self.last.get()).filter_map(SeqNo::new)
+    }
+}
+
+/// What both sets hold.
+fn common(one: &UidSet, other: &UidSet) -> UidSet {
+    let (mut ones, mut others) = (one.ranges().iter().peekable(), other.ranges().iter().peekable());
+    let mut found = Vec::new();
+    while let (Some(left), Some(right)) = (ones.peek(), others.peek()) {
+        let (first, last) = (left.first.max(right.first), left.last.min(right.last));
+        if first <= last {
+            found.push(UidRange { first, last });
+        }
+        if left.last < right.last {
+            ones.next();
+        } else {
+            others.next();
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// What the first set holds and the second does not.
+fn without(one: &UidSet, other: &UidSet) -> UidSet {
+    let mut first = Some(Uid::MIN);
+    let mut gaps = Vec::new();
+    for range in other.ranges() {
+        let last = Uid::new(range.first.get() - 1);
+        gaps.extend(first.zip(last).filter(|(first, last)| first <= last));
+        first = range.last.next();
+    }
+    gaps.extend(first.map(|first| (first, Uid::MAX)));
+    common(one, &gaps.into_iter().map(|(first, last)| UidRange { first, last }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(numbers: &[u32]) -> UidSet {
+        numbers.iter().filter_map(|number| Uid::new(*number)).collect()
+    }
+
+    #[test]
+    fn sets_are_cut_and_subtracted() {
+        let (one, other) = (set(&[1, 2, 3, 7, 8, 12]), set(&[2, 3, 4, 8, 9, 12, 20]));
+        assert_eq!(common(&one, &other), set(&[2, 3, 8, 12]));
+        assert_eq!(without(&one, &other), set(&[1, 7]));
+        assert_eq!(without(&one, &UidSet::new()), one);
+        assert!(without(&one, &UidSet::all()).is_empty());
+        assert_eq!(common(&UidSet::all(), &one), one);
     }
 }

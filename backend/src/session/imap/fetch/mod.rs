@@ -23,6 +23,7 @@ use crate::mailbox::{FlagChange, Message, ModSeq, Request, SeqNo, SystemFlag, Ui
 use crate::session::{BodyFault, BodyResult, Output};
 use crate::wire::imap::command::{Fetch, FetchItem, Numbering};
 use crate::wire::imap::response::Code;
+use crate::wire::imap::response::message::vanished;
 
 /// Messages whose first bytes are asked for before their turn.
 const AHEAD_MAX: usize = 4;
@@ -82,9 +83,16 @@ impl ImapSession {
             Ok(ranges) => ranges,
             Err(bad) => return self.bad(Some(&tag), None, bad.0),
         };
+        if fetch.vanished && !self.qresync {
+            return self.bad(Some(&tag), None, "VANISHED needs ENABLE QRESYNC");
+        }
+        if let (true, Some(modseq)) = (fetch.vanished, fetch.changed_since) {
+            let gone = view.vanished_since(ModSeq(modseq), &view.meant(&fetch.set));
+            vanished(self.out.text(), "(EARLIER) ", &gone);
+        }
         // RFC 3501 §6.3.2: nothing becomes \Seen in a mailbox opened with EXAMINE.
         let marks_seen = view.access == Access::ReadWrite && fetch.items.iter().any(marks_seen);
-        self.condstore |= fetch.items.contains(&FetchItem::ModSeq);
+        self.condstore |= fetch.changed_since.is_some() || fetch.items.contains(&FetchItem::ModSeq);
         self.phase = Phase::Fetching(Box::new(Fetching {
             tag,
             numbering: fetch.numbering,
@@ -105,7 +113,11 @@ impl ImapSession {
         let Some(view) = &self.view else {
             return true;
         };
-        match fetching.step(view, &mut self.out) {
+        let mut step = fetching.step(view, &mut self.out);
+        while step == Step::Again && !self.out.is_full() {
+            step = fetching.step(view, &mut self.out);
+        }
+        match step {
             Step::Done => self.fetched(*fetching),
             Step::Again => self.phase = Phase::Fetching(fetching),
             Step::Wait => {

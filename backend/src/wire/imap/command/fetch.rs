@@ -24,6 +24,8 @@ pub struct Fetch {
     pub items: Vec<FetchItem>,
     /// `CHANGEDSINCE` (RFC 7162 §3.1.4.1).
     pub changed_since: Option<u64>,
+    /// `VANISHED`: which of the messages are gone since (RFC 7162 §3.2.6).
+    pub vanished: bool,
 }
 
 /// One thing to tell of a message.
@@ -115,12 +117,19 @@ impl Fetch {
         let set = SequenceSet::parse(cursor)?;
         cursor.space()?;
         let mut items = parse_items(cursor)?;
-        let mut changed_since = None;
+        let (mut changed_since, mut vanished) = (None, false);
         if cursor.take(b' ') {
             cursor.list1(|cursor| {
-                changed_since = Some(parse_changed_since(cursor)?);
+                match cursor.take_keyword("VANISHED") {
+                    true => vanished = true,
+                    false => changed_since = Some(parse_changed_since(cursor)?),
+                }
                 Ok(())
             })?;
+        }
+        // RFC 7162 §3.2.6.
+        if vanished && (changed_since.is_none() || numbering == Numbering::Sequence) {
+            return Err(Bad("VANISHED goes with UID FETCH and CHANGEDSINCE alone"));
         }
         let implied = [
             // RFC 3501 §6.4.8: UID FETCH tells the UID, asked for or not.
@@ -133,7 +142,7 @@ impl Fetch {
                 items.insert(0, item);
             }
         }
-        Ok(Fetch { numbering, set, items, changed_since })
+        Ok(Fetch { numbering, set, items, changed_since, vanished })
     }
 }
 

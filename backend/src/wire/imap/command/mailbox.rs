@@ -3,6 +3,7 @@
 use super::{WireName, name_argument};
 use crate::mailbox::SpecialUse;
 use crate::wire::imap::cursor::{Bad, Cursor, Parsed};
+use crate::wire::imap::sequence::SequenceSet;
 
 /// `SELECT` or `EXAMINE` (RFC 3501 §6.3.1; parameters RFC 4466 §2.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,20 +12,66 @@ pub struct Select {
     pub name: WireName,
     /// `(CONDSTORE)` was given (RFC 7162 §3.1.8).
     pub condstore: bool,
+    /// `(QRESYNC (…))` was given.
+    pub resync: Option<Resync>,
+}
+
+/// What a client remembers of a mailbox (RFC 7162 §3.2.5).
+///
+/// Its sample of sequence numbers (§3.2.5.2) is read and not used: it only shortens answers about
+/// expunges that we no longer remember in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resync {
+    /// The validity of its UIDs.
+    pub uid_validity: u32,
+    /// Up to when it has been told of changes.
+    pub modseq: u64,
+    /// The messages it remembers; all if it does not say.
+    pub known: Option<SequenceSet>,
 }
 
 impl Select {
     pub(super) fn parse(cursor: &mut Cursor<'_>) -> Parsed<Select> {
         let name = name_argument(cursor)?;
-        let mut condstore = false;
+        let (mut condstore, mut resync) = (false, None);
         if cursor.take(b' ') {
-            cursor.list1(|cursor| match cursor.take_keyword("CONDSTORE") {
-                true => Ok(()),
-                false => Err(Bad("unknown SELECT parameter")),
+            cursor.list1(|cursor| {
+                if cursor.take_keyword("CONDSTORE") {
+                    condstore = true;
+                } else if cursor.take_keyword("QRESYNC") {
+                    resync = Some(Resync::parse(cursor)?);
+                } else {
+                    return Err(Bad("unknown SELECT parameter"));
+                }
+                Ok(())
             })?;
-            condstore = true;
         }
-        Ok(Select { name, condstore })
+        Ok(Select { name, condstore, resync })
+    }
+}
+
+impl Resync {
+    fn parse(cursor: &mut Cursor<'_>) -> Parsed<Resync> {
+        cursor.space()?;
+        cursor.open()?;
+        let uid_validity = cursor.number()?;
+        cursor.space()?;
+        let modseq = cursor.number64()?;
+        let mut known = None;
+        let mut more = cursor.take(b' ');
+        if more && cursor.peek() != Some(b'(') {
+            known = Some(SequenceSet::parse(cursor)?);
+            more = cursor.take(b' ');
+        }
+        if more {
+            cursor.open()?;
+            SequenceSet::parse(cursor)?;
+            cursor.space()?;
+            SequenceSet::parse(cursor)?;
+            cursor.close()?;
+        }
+        cursor.close()?;
+        Ok(Resync { uid_validity, modseq, known })
     }
 }
 

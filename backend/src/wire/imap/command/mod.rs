@@ -12,7 +12,7 @@ pub use append::{Append, AppendMessage};
 pub use date::{CivilDate, DateTime, MONTHS};
 pub use fetch::{Fetch, FetchItem, Label, Partial, Section, SectionText};
 pub use list::{List, ListReturn, Lsub, Selection, Status, StatusItem};
-pub use mailbox::{Create, Rename, Select};
+pub use mailbox::{Create, Rename, Resync, Select};
 pub use search::{ReturnOption, Search, SearchKey};
 pub use store::{Store, StoreMode, Transfer};
 

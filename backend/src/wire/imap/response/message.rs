@@ -1,7 +1,7 @@
 //! What FETCH tells of a message, but for its bytes (RFC 3501 §7.4.2).
 
 use super::text::{print, string};
-use crate::mailbox::{Flags, InternalDate};
+use crate::mailbox::{Flags, InternalDate, UidSet};
 use crate::wire::imap::command::{CivilDate, Label, MONTHS, Section, SectionText};
 
 /// Whether `\Recent` is among a message's flags in this session.
@@ -44,6 +44,17 @@ pub fn date(out: &mut Vec<u8>, item: &str, date: InternalDate) {
             offset % 60,
         ),
     );
+}
+
+/// Ranges in one VANISHED response; more of them make more responses.
+const VANISHED_RANGES_MAX: usize = 1000;
+
+/// Writes `* VANISHED uids`, or `* VANISHED (EARLIER) uids` (RFC 7162 §3.2.10); nothing for no UIDs.
+pub fn vanished(out: &mut Vec<u8>, earlier: &str, uids: &UidSet) {
+    for ranges in uids.ranges().chunks(VANISHED_RANGES_MAX) {
+        let uids: UidSet = ranges.iter().copied().collect();
+        print(out, format_args!("* VANISHED {earlier}{uids}\r\n"));
+    }
 }
 
 /// Writes the name under which bytes are answered: without `.PEEK`, and of a partial fetch only
