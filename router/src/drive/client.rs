@@ -52,10 +52,17 @@ async fn establish(
     service: Service,
     context: Arc<RouterContext>,
 ) -> Option<Established> {
-    let (stream, client) = receive(tcp, peer, service, &context).await?;
+    let (stream, client) = receive(tcp, peer, &context).await?;
+    // Before any handshake: that is where an attacker would spend our time.
     let Some(place) = context.gate.enter(client.address.ip()) else {
         metrics::counter!("laniakea_router_turned_away_total").increment(1);
         return None;
+    };
+    let stream = match service {
+        Service::Imaps | Service::Pop3s | Service::Submissions | Service::Https => {
+            accept_tls(&context.tls, stream).await?
+        }
+        _ => stream,
     };
     match service {
         Service::Imap | Service::Imaps => return log_in::<ImapLogin>(stream, client, &context, place).await,
@@ -83,38 +90,23 @@ async fn forward(established: Established, context: &RouterContext) {
     }
 }
 
-/// Learns who the client is, and does the handshake where TLS comes first.
-async fn receive(
-    mut tcp: TcpStream,
-    peer: SocketAddr,
-    service: Service,
-    context: &RouterContext,
-) -> Option<(Stream, Client)> {
+/// Learns who the client is: from the balancer, if one is between.
+async fn receive(mut tcp: TcpStream, peer: SocketAddr, context: &RouterContext) -> Option<(Stream, Client)> {
     let local = tcp.local_addr().ok()?;
-    let mut client =
-        Client { address: canonical(peer), local: canonical(local), tls: None, session: SessionId::random() };
+    let mut client = Client { address: canonical(peer), local: canonical(local), tls: None, session: SessionId::random() };
     if is_trusted(peer.ip(), &context.proxy_from) {
-        let introduction = match receive_introduction(&mut tcp).await {
-            Ok(introduction) => introduction,
-            Err(error) => {
-                tracing::debug!(%peer, %error, "connection without a PROXY header");
-                return None;
-            }
-        };
+        let introduction = receive_introduction(&mut tcp)
+            .await
+            .inspect_err(|error| tracing::debug!(%peer, %error, "connection without a PROXY header"))
+            .ok()?;
+        // Without addresses it is the balancer itself, which looks whether we are alive.
         if let Some(addresses) = introduction.addresses {
             client.address = addresses.source;
             client.local = addresses.destination;
             client.tls = introduction.tls;
         }
     }
-    let stream = Stream::plain(tcp);
-    let stream = match service {
-        Service::Imaps | Service::Pop3s | Service::Submissions | Service::Https => {
-            accept_tls(&context.tls, stream).await?
-        }
-        _ => stream,
-    };
-    Some((stream, client))
+    Some((Stream::plain(tcp), client))
 }
 
 /// A session before login that a router serves.

@@ -1,6 +1,6 @@
 //! Sockets, clocks and tasks: carries out what the pure parts decide.
 //!
-//! Members use [`listener`], [`tls`], [`stream`], [`prelogin`], [`login`] and [`splice`] as routers do. A router is
+//! Members use [`listener`], [`tls`], [`stream`], [`prelogin`], [`login`] and [`mod@splice`] as routers do. A router is
 //! [`run`]; everything it shares between connections is the [`RouterContext`].
 //!
 //! **Architecture invariant:** the only layer with sockets, files, clocks and tasks. Every wait has a deadline; every task
@@ -23,6 +23,7 @@ pub mod stream;
 #[cfg(test)]
 mod test_tls;
 pub mod tls;
+mod upkeep;
 
 pub use context::{Client, RouterContext};
 pub use dial::dial;

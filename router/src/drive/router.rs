@@ -1,6 +1,6 @@
 //! The whole router process: its listeners, what they share, and how it stops.
 
-use std::{io, net::SocketAddr, path::{Path, PathBuf}, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use laniakea_config::{Config, RouterSettings, Service};
 use laniakea_directory::{Directory, SetupError};
@@ -13,6 +13,7 @@ use super::{
     client::serve_client,
     listener::{Gate, accept_loop, bind},
     tls::TlsError,
+    upkeep::{keep_cache, load_cache, reload, report},
 };
 use crate::observe::{Admin, AdminToken, install_metrics, serve_http};
 
@@ -20,10 +21,6 @@ use crate::observe::{Admin, AdminToken, install_metrics, serve_http};
 const DRAIN: Duration = Duration::from_secs(5);
 /// A client costs two descriptors: its own and the member's.
 const DESCRIPTORS_PER_CLIENT: u32 = 2;
-/// How often the state of the directory is put into the metrics.
-const REPORT_EVERY: Duration = Duration::from_secs(5);
-/// How often the remembered routes are saved.
-const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// Why a router cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -142,62 +139,6 @@ fn serve(service: Service, listener: TcpListener, context: &Arc<RouterContext>) 
         shared.tasks.spawn(task);
     };
     context.tasks.spawn(accept_loop(listener, context.gate.clone(), context.shutdown.clone(), serve));
-}
-
-/// Puts what has no event of its own into the metrics.
-async fn report(context: Arc<RouterContext>) {
-    let degraded = metrics::gauge!("laniakea_router_directory_degraded");
-    let doubted = metrics::gauge!("laniakea_router_doubted_members");
-    let mut ticks = tokio::time::interval(REPORT_EVERY);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {
-                degraded.set(f64::from(u8::from(context.directory.is_degraded())));
-                doubted.set(context.routes.doubted().len() as f64);
-            }
-            () = context.shutdown.cancelled() => return,
-        }
-    }
-}
-
-/// Begins with what the last process knew, so that a router may restart while the directory is down.
-async fn load_cache(context: &RouterContext, file: &Path) {
-    match context.directory.load_cache(file).await {
-        Ok(entries) => tracing::info!(entries, "remembered routes loaded"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(%error, file = %file.display(), "load the remembered routes"),
-    }
-}
-
-/// Saves what is known now and then, and once more at the end. The file may be lost without harm.
-async fn keep_cache(context: Arc<RouterContext>, file: PathBuf) {
-    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + SAVE_EVERY, SAVE_EVERY);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = context.shutdown.cancelled() => {}
-        }
-        if let Err(error) = context.directory.save_cache(&file).await {
-            tracing::warn!(%error, file = %file.display(), "save the remembered routes");
-        }
-        if context.shutdown.is_cancelled() {
-            return;
-        }
-    }
-}
-
-/// Reloads certificates on SIGHUP; connections that live keep theirs.
-async fn reload(context: Arc<RouterContext>) {
-    let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
-    loop {
-        tokio::select! {
-            _ = hangups.recv() => match context.tls.reload() {
-                Ok(()) => tracing::info!("certificates reloaded"),
-                Err(error) => tracing::error!(%error, "reload the certificates; the old ones stay"),
-            },
-            () = context.shutdown.cancelled() => return,
-        }
-    }
 }
 
 /// Waits until everybody has left, or for [`DRAIN`]; then ends the rest.

@@ -45,7 +45,7 @@ pub enum Command {
     Http,
 }
 
-/// MAIL FROM:<reverse-path> and its parameters.
+/// `MAIL FROM:<reverse-path>` and its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
     /// Where failures are reported; none for `<>`.
@@ -54,7 +54,7 @@ pub struct Mail {
     pub parameters: MailParameters,
 }
 
-/// RCPT TO:<forward-path> and its parameters.
+/// `RCPT TO:<forward-path>` and its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rcpt {
     /// Whom the message is for.

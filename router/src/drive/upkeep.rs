@@ -1,0 +1,71 @@
+//! What a router does beside serving clients: metrics of its state, certificates anew, routes across restarts.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::RouterContext;
+
+/// How often the state of the directory and of members is put into the metrics.
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+/// How often the remembered routes are saved.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+/// Puts what has no event of its own into the metrics.
+pub(super) async fn report(context: Arc<RouterContext>) {
+    let degraded = metrics::gauge!("laniakea_router_directory_degraded");
+    let doubted = metrics::gauge!("laniakea_router_doubted_members");
+    let mut ticks = tokio::time::interval(REPORT_EVERY);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {
+                degraded.set(f64::from(u8::from(context.directory.is_degraded())));
+                doubted.set(context.routes.doubted().len() as f64);
+            }
+            () = context.shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Begins with what the last process knew, so that a router may restart while the directory is down.
+pub(super) async fn load_cache(context: &RouterContext, file: &Path) {
+    match context.directory.load_cache(file).await {
+        Ok(entries) => tracing::info!(entries, "remembered routes loaded"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(%error, file = %file.display(), "load the remembered routes"),
+    }
+}
+
+/// Saves what is known now and then, and once more at the end. The file may be lost without harm.
+pub(super) async fn keep_cache(context: Arc<RouterContext>, file: PathBuf) {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + SAVE_EVERY, SAVE_EVERY);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = context.shutdown.cancelled() => {}
+        }
+        if let Err(error) = context.directory.save_cache(&file).await {
+            tracing::warn!(%error, file = %file.display(), "save the remembered routes");
+        }
+        if context.shutdown.is_cancelled() {
+            return;
+        }
+    }
+}
+
+/// Reloads certificates on SIGHUP; connections that live keep theirs.
+pub(super) async fn reload(context: Arc<RouterContext>) {
+    let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
+    loop {
+        tokio::select! {
+            _ = hangups.recv() => match context.tls.reload() {
+                Ok(()) => tracing::info!("certificates reloaded"),
+                Err(error) => tracing::error!(%error, "reload the certificates; the old ones stay"),
+            },
+            () = context.shutdown.cancelled() => return,
+        }
+    }
+}
