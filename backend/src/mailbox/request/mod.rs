@@ -229,6 +229,9 @@ impl std::fmt::Display for Limit {
 /// Carries out a request on the worker's own copy of the account: every change is put into the plan and applied.
 ///
 /// `now` dates what comes in; `random` names it. A refused request changes nothing.
+///
+/// # Panics
+/// If a planned change does not apply, which is a bug of ours: see [`Plan`].
 pub fn perform(account: &mut Account, request: Request, now: Timestamp, random: u128, plan: &mut Plan<'_>) -> Reply {
     let mut work = Work { account, plan, now, random };
     let outcome = match request {

@@ -1,6 +1,7 @@
 //! Requests, their changes and their replay, on an account with a log in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -406,6 +407,25 @@ fn a_session_is_told_exactly_what_changed() {
     assert_eq!(changes.expunged.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), positions(&[2, 5]));
     assert_eq!((changes.flagged, changes.added), (positions(&[1, 3]), 1));
     assert_eq!(world.mailbox("INBOX").vanished_since(old.highest_modseq), uids(&[2, 5, 6]));
+}
+
+#[test]
+fn what_does_not_change_is_shared() {
+    let mut world = World::new();
+    world.append("Sent", "");
+    let before = world.account.clone();
+    world.append("INBOX", "");
+    let shares =
+        |text: &str| Arc::ptr_eq(before.mailbox(&name(text)).unwrap(), world.account.mailbox(&name(text)).unwrap());
+    assert!(shares("Sent") && !shares("INBOX"));
+    assert!(before.mailbox(&MailboxName::inbox()).unwrap().is_empty());
+}
+
+#[test]
+fn accounts_go_from_thread_to_thread() {
+    fn is_shareable<T: Send + Sync + 'static>() {}
+    is_shareable::<Account>();
+    is_shareable::<Request>();
 }
 
 #[test]
