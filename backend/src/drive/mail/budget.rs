@@ -14,6 +14,8 @@ use tokio::{
 const UNIT_BYTES: u64 = 4 << 10;
 /// What a message of unknown size begins with.
 const FIRST_BYTES: u64 = 64 << 10;
+/// What one begins with at most: room is given for what has come, not for what was announced.
+const BEGIN_BYTES_MAX: u64 = 1 << 20;
 /// How long a message waits for room to begin.
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -21,6 +23,8 @@ const WAIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Budget {
     units: Arc<Semaphore>,
+    /// All of it.
+    total: u32,
 }
 
 /// A part of the memory; given back when dropped.
@@ -38,16 +42,24 @@ impl Budget {
     /// A budget of so many bytes.
     #[must_use]
     pub fn new(bytes_max: u64) -> Self {
-        let units = usize::try_from(bytes_max / UNIT_BYTES).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
-        Self { units: Arc::new(Semaphore::new(units)) }
+        let total = u32::try_from(bytes_max / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
+        Self { units: Arc::new(Semaphore::new(total as usize)), total }
     }
 
-    /// Takes room for a message of this size, or of a size nobody told; waits for it a while.
+    /// Takes room for the beginning of a message that was announced with this size; waits for it a while.
     ///
     /// # Errors
     /// [`Exhausted`]: try again later.
-    pub async fn begin(&self, size: Option<u64>) -> Result<Share, Exhausted> {
-        let wanted = units(size.unwrap_or(FIRST_BYTES).max(UNIT_BYTES))?;
+    pub async fn begin(&self, announced: Option<u64>) -> Result<Share, Exhausted> {
+        self.take(announced.unwrap_or(FIRST_BYTES).min(BEGIN_BYTES_MAX)).await
+    }
+
+    /// Takes room for a message that is known, all there is for one that is larger; waits for it a while.
+    ///
+    /// # Errors
+    /// [`Exhausted`]: try again later.
+    pub async fn take(&self, size: u64) -> Result<Share, Exhausted> {
+        let wanted = units(size.max(UNIT_BYTES))?.min(self.total);
         match timeout(WAIT, Arc::clone(&self.units).acquire_many_owned(wanted)).await {
             Ok(Ok(permit)) => Ok(Share { permit }),
             Ok(Err(_)) | Err(_) => Err(Exhausted),

@@ -32,6 +32,8 @@ const ROUNDS_MAX: usize = 5;
 const ROUND_PAUSE: Duration = Duration::from_millis(400);
 /// How long a server of another kind may take to accept a connection.
 const FOREIGN_CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// Messages up to this size are summarised where they are; the pass over larger ones would hold up other connections.
+const INLINE_BYTES_MAX: usize = 64 << 10;
 /// The port of servers of another kind.
 const SMTP_PORT: u16 = 25;
 
@@ -256,6 +258,9 @@ impl Courier {
         }
         let mut content = return_path(message.reverse_path.as_ref()).into_bytes();
         content.extend_from_slice(&message.content);
+        if content.len() <= INLINE_BYTES_MAX {
+            return BodyRecord::new(&content);
+        }
         tokio::task::spawn_blocking(move || BodyRecord::new(&content)).await.ok().flatten()
     }
 }

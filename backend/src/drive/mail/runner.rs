@@ -67,7 +67,9 @@ impl Runner {
         let mut changes = self.pass.watch();
         let mut attempts: JoinSet<(EntryId, bool)> = JoinSet::new();
         let (leaving, closed) = (self.pass.leaving().clone(), self.pass.closed().clone());
+        let waiting = metrics::gauge!("laniakea_queue_entries", "shard" => format!("{:02x}", self.shard));
         loop {
+            waiting.set(self.pass.state().len() as f64);
             self.start_due(&mut attempts);
             tokio::select! {
                 () = self.stop.cancelled() => break,
@@ -82,6 +84,8 @@ impl Runner {
         while let Some(done) = attempts.join_next().await {
             self.on_done(done.ok());
         }
+        // Whoever runs the shard next counts its entries.
+        waiting.set(0.0);
         self.pass
     }
 
@@ -149,7 +153,7 @@ impl Attempt {
     async fn run(self, now_ms: u64) -> bool {
         let workshop = Arc::clone(&self.workshop);
         let Ok(_place) = workshop.attempts.acquire().await else { return false };
-        let Ok(_share) = workshop.budget.begin(Some(self.entry.body.len())).await else { return false };
+        let Ok(_share) = workshop.budget.take(self.entry.body.len()).await else { return false };
         let Some(content) = self.read().await else { return false };
         let due: Vec<_> = self.entry.due(now_ms).map(|pending| (pending.place, pending.addressee.clone())).collect();
         let (places, addressees): (Vec<u32>, Vec<_>) = due.into_iter().unzip();

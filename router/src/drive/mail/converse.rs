@@ -112,6 +112,7 @@ impl<E: Exchange> Conversation<E> {
             if self.carry_out().await? {
                 return Ok(());
             }
+            self.session.caught_up(now());
             match self.wait(&mut buffer, &shutdown, stopping).await? {
                 Event::Bytes(0) => self.session.handle(now(), Input::Eof),
                 Event::Bytes(len) => {

@@ -9,6 +9,7 @@ use std::{
 use super::{
     Dialect, Envelope, Hello, Input, Output, Peer, Recipient, Settings,
     budget::{Budget, Cost},
+    pace::Pace,
     replies,
 };
 use crate::wire::{
@@ -20,8 +21,6 @@ use crate::wire::{
 const LINE_BYTES_MAX: usize = 2048;
 /// How long the next command may take (RFC 5321 §4.5.3.2.7).
 const COMMAND_WAIT: Duration = Duration::from_secs(300);
-/// How long the next piece of content may take (RFC 5321 §4.5.3.2.5).
-const CONTENT_WAIT: Duration = Duration::from_secs(180);
 /// Recipients refused as too many, in multiples of the limit, before the connection is closed.
 const RECIPIENTS_ASKED_FACTOR: usize = 10;
 
@@ -53,7 +52,7 @@ enum State {
     /// The driver prepares for content for this many recipients.
     Beginning(usize),
     /// Content is coming.
-    Content(ContentReader, usize),
+    Content(ContentReader, Pace, usize),
     /// The driver takes responsibility.
     Ending(usize),
     /// The driver begins TLS.
@@ -96,9 +95,9 @@ impl SmtpSession {
         match input {
             Input::Bytes(bytes) => self.on_bytes(now, bytes),
             Input::Resolved(verdict) => self.on_resolved(now, verdict),
-            Input::Ready(verdict) => self.on_ready(verdict),
-            Input::Done(replies) => self.on_done(replies),
-            Input::TlsDone(_) => self.on_tls_done(),
+            Input::Ready(verdict) => self.on_ready(now, verdict),
+            Input::Done(replies) => self.on_done(now, replies),
+            Input::TlsDone(_) => self.on_tls_done(now),
             Input::Eof => self.on_eof(),
             Input::Tick => self.on_tick(now),
             Input::Shutdown => self.stopping = true,
@@ -112,11 +111,26 @@ impl SmtpSession {
         self.outputs.pop_front()
     }
 
+    /// Tells that all the session asked for is done: from now on it is the client that is waited for.
+    pub fn caught_up(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Content(_, pace, _) => pace.wait_from(now),
+            State::Idle
+            | State::Open(_)
+            | State::Resolving(..)
+            | State::Beginning(_)
+            | State::Ending(_)
+            | State::Handshake
+            | State::Closed => {}
+        }
+    }
+
     /// When to send [`Input::Tick`]; `None` while the driver owes an answer.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Idle | State::Open(_) | State::Content(..) => Some(self.paused_until.unwrap_or(self.waits_until)),
+            State::Idle | State::Open(_) => Some(self.paused_until.unwrap_or(self.waits_until)),
+            State::Content(_, pace, _) => Some(pace.deadline()),
             State::Resolving(..) | State::Beginning(_) | State::Ending(_) | State::Handshake | State::Closed => None,
         }
     }
@@ -311,6 +325,7 @@ impl SmtpSession {
             Err(reply) => reply,
         };
         self.state = State::Open(transaction);
+        self.waits_until = now + COMMAND_WAIT;
         if reply.is_permanent() { self.refuse(now, &reply) } else { self.say(&reply) }
     }
 
@@ -340,12 +355,13 @@ impl SmtpSession {
         }
     }
 
-    fn on_ready(&mut self, verdict: Result<(), Reply>) {
+    fn on_ready(&mut self, now: Instant, verdict: Result<(), Reply>) {
         let State::Beginning(recipients) = self.state else { return self.close() };
         match verdict {
             Ok(()) => {
                 self.say(&Reply::plain(354, vec!["end with <CRLF>.<CRLF>".into()]));
-                self.state = State::Content(ContentReader::new(self.settings.message_bytes_max), recipients);
+                self.state =
+                    State::Content(ContentReader::new(self.settings.message_bytes_max), Pace::new(now), recipients);
                 let unread = self.buffer.take_up_to(usize::MAX);
                 self.flush();
                 self.read_content(&unread);
@@ -359,15 +375,15 @@ impl SmtpSession {
     }
 
     fn on_content(&mut self, now: Instant, bytes: &[u8]) {
-        self.waits_until = now + CONTENT_WAIT;
-        self.read_content(bytes);
-        if !matches!(self.state, State::Content(..)) {
-            self.waits_until = now + COMMAND_WAIT;
+        if let State::Content(_, pace, _) = &mut self.state {
+            pace.on_bytes(now, bytes.len());
         }
+        self.waits_until = now + COMMAND_WAIT;
+        self.read_content(bytes);
     }
 
     fn read_content(&mut self, bytes: &[u8]) {
-        let State::Content(reader, recipients) = &mut self.state else { return };
+        let State::Content(reader, _, recipients) = &mut self.state else { return };
         let recipients = *recipients;
         let mut content = Vec::with_capacity(bytes.len());
         let progress = reader.read(bytes, &mut content);
@@ -408,7 +424,7 @@ impl SmtpSession {
         }
     }
 
-    fn on_done(&mut self, mut answers: Vec<Reply>) {
+    fn on_done(&mut self, now: Instant, mut answers: Vec<Reply>) {
         let State::Ending(recipients) = self.state else { return self.close() };
         answers.resize_with(self.content_replies(recipients), replies::unavailable);
         for answer in &answers {
@@ -418,6 +434,7 @@ impl SmtpSession {
             self.budget.on_message();
         }
         self.state = State::Idle;
+        self.waits_until = now + COMMAND_WAIT;
     }
 
     fn on_starttls(&mut self, now: Instant) {
@@ -439,9 +456,10 @@ impl SmtpSession {
         self.hello = None;
     }
 
-    fn on_tls_done(&mut self) {
+    fn on_tls_done(&mut self, now: Instant) {
         let State::Handshake = self.state else { return self.close() };
         self.state = State::Idle;
+        self.waits_until = now + COMMAND_WAIT;
         self.tls = true;
     }
 
@@ -459,7 +477,7 @@ impl SmtpSession {
                 self.paused_until = None;
                 self.waits_until = now + COMMAND_WAIT;
             }
-        } else if now >= self.waits_until && self.deadline().is_some() {
+        } else if self.deadline().is_some_and(|deadline| now >= deadline) {
             if matches!(self.state, State::Content(..)) {
                 self.outputs.push_back(Output::Abort);
             }
