@@ -45,6 +45,7 @@ pub(crate) struct Lookups {
     clusters_under_way: Arc<Flights<(), ClustersAnswer>>,
     hashes_under_way: Arc<Flights<String, HashesAnswer>>,
     checker: Checker,
+    base: String,
 }
 
 impl Lookups {
@@ -58,6 +59,7 @@ impl Lookups {
             clusters_under_way: Flights::new(),
             hashes_under_way: Flights::new(),
             checker: Checker::new(),
+            base: settings.base.clone(),
         })
     }
 
@@ -129,8 +131,10 @@ impl Lookups {
         }
     }
 
+    /// Does what [`Self::verify`] does for an account with another password: compute, then ask whether it has changed.
     pub(crate) async fn verify_nobody(&self, password: &Secret) {
         self.checker.check_nobody(password).await;
+        let _ = self.client.passwords(&self.base).await;
     }
 
     /// Writes routes to a file; never a hash.

@@ -5,7 +5,7 @@
 
 mod account;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use laniakea_config::DirectorySettings;
@@ -24,6 +24,8 @@ use crate::{
 
 /// Additions under way at a time: enough to fill the server's batches.
 const UNDER_WAY_MAX: usize = 256;
+/// The shortest deadline of a change: a server may sync its disk for each of the changes under way.
+const TIMEOUT_MIN: Duration = Duration::from_secs(60);
 /// Entries of one page of a list.
 const PAGE: i32 = 1000;
 /// The entry above all accounts, and the one above all clusters.
@@ -123,6 +125,7 @@ impl Admin {
     ///
     /// If no server can be reached or the bind is refused.
     pub async fn connect(settings: &DirectorySettings) -> Result<Self, ProvisionError> {
+        let settings = &DirectorySettings { timeout: settings.timeout.max(TIMEOUT_MIN), ..settings.clone() };
         let admin = Self { client: Client::new(settings)?, base: Dn::parse(&settings.base).map_err(SetupError::Base)? };
         admin.client.probe().await?;
         Ok(admin)

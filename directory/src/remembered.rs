@@ -118,7 +118,7 @@ impl Remembered {
 
     fn digest(&self, question: &str) -> Digest {
         let mut sum = Sha256::new();
-        sum.update(&**self.key.load());
+        sum.update(**self.key.load());
         sum.update(question);
         let sum: [u8; 32] = sum.finalize().into();
         let mut digest = [0; 16];

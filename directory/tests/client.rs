@@ -375,14 +375,14 @@ async fn thousands_of_accounts_are_made_quickly_and_listed() {
     let world = inhabited().await;
     let admin = Admin::connect(&world.client()).await.unwrap();
     let stored = laniakea_directory::password::hash_password(&secret("pw"));
-    let many: Vec<NewAccount> = (0..3000)
+    let many: Vec<NewAccount> = (0..1000)
         .map(|n| NewAccount { password: NewPassword::Hashed(stored.clone()), ..account(&format!("user{n}")) })
         .collect();
     let start = Instant::now();
-    assert_eq!(admin.add_many(many.clone()).await.unwrap(), 3000);
-    println!("3000 accounts in {:?}", start.elapsed());
+    assert_eq!(admin.add_many(many.clone()).await.unwrap(), 1000);
+    println!("1000 accounts in {:?}", start.elapsed());
     assert_eq!(admin.add_many(many).await.unwrap(), 0);
-    assert_eq!(admin.list().await.unwrap().len(), 3002);
+    assert_eq!(admin.list().await.unwrap().len(), 1002);
     let directory =
         Arc::new(Directory::connect(&DirectorySettings { unknown: Duration::ZERO, ..world.client() }).unwrap());
     let start = Instant::now();
@@ -390,8 +390,8 @@ async fn thousands_of_accounts_are_made_quickly_and_listed() {
         .map(|task| {
             let directory = Arc::clone(&directory);
             tokio::spawn(async move {
-                for n in 0..60 {
-                    let name = login(&format!("user{}", task * 60 + n));
+                for n in 0..20 {
+                    let name = login(&format!("user{}", task * 20 + n));
                     assert!(directory.account_by_login(&name).await.unwrap().is_some());
                 }
             })
@@ -400,6 +400,6 @@ async fn thousands_of_accounts_are_made_quickly_and_listed() {
     for task in tasks {
         task.await.unwrap();
     }
-    println!("3000 look-ups in {:?}", start.elapsed());
+    println!("1000 look-ups in {:?}", start.elapsed());
     world.stop().await;
 }

@@ -23,7 +23,19 @@ pub struct World {
 
 impl World {
     pub async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    /// Starts another server on what this one's files hold at this moment.
+    pub async fn copy_as_if_killed(&self) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        let file = "data/directory.redb";
+        std::fs::copy(self.folder.path().join(file), folder.path().join(file)).unwrap();
+        Self::start_in(folder).await
+    }
+
+    async fn start_in(folder: tempfile::TempDir) -> Self {
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("admin"), format!("{PASSWORD}\n")).unwrap();
         let tls = certificate(folder.path().into());
@@ -71,8 +83,6 @@ impl World {
         if let Some(task) = self.task.take() {
             task.await.unwrap();
         }
-        // The writer's thread lets go of the database a moment later.
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 
     pub async fn stop(mut self) {

@@ -25,8 +25,8 @@ const CACHE_BYTES: usize = 256 << 20;
 
 /// The database and its writer.
 pub(super) struct Store {
-    database: Arc<Database>,
     writer: writer::Writer,
+    database: Arc<Database>,
 }
 
 impl Store {

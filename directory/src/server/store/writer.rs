@@ -4,6 +4,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    thread::JoinHandle,
     time::{Instant, SystemTime},
 };
 
@@ -33,9 +34,10 @@ struct Job {
     answer: oneshot::Sender<Answer>,
 }
 
-/// The way to the thread; the thread ends when this is dropped and everything sent is written.
+/// The way to the thread. Dropping it waits until everything sent is written and the database let go of.
 pub(super) struct Writer {
-    jobs: mpsc::Sender<Job>,
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// The writing thread has ended: the process cannot write any more.
@@ -47,16 +49,28 @@ impl Writer {
     pub(super) fn start(database: Arc<Database>) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING_MAX);
         let thread = std::thread::Builder::new().name("directory-writer".into());
-        if let Err(error) = thread.spawn(move || run(&database, waiting)) {
+        let thread = thread.spawn(move || run(&database, waiting));
+        if let Err(error) = &thread {
             tracing::error!(%error, "start the directory's writer");
         }
-        Self { jobs }
+        Self { jobs: Some(jobs), thread: thread.ok() }
     }
 
     pub(super) async fn send(&self, change: Change, who: String) -> Result<oneshot::Receiver<Answer>, WriterGone> {
         let (answer, answered) = oneshot::channel();
-        self.jobs.send(Job { change, who, answer }).await.map_err(|_| WriterGone)?;
+        let jobs = self.jobs.as_ref().ok_or(WriterGone)?;
+        jobs.send(Job { change, who, answer }).await.map_err(|_| WriterGone)?;
         Ok(answered)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // It catches its panics.
+            let _ = thread.join();
+        }
     }
 }
 
