@@ -20,12 +20,30 @@ pub fn find(name: &str, package: &str) -> Result<Option<PathBuf>> {
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file());
     if found.is_none() {
-        if env::var_os(REQUIRED).is_some() {
-            bail!("{name} is not installed (Debian package {package})");
-        }
-        eprintln!("SKIPPED: {name} is not installed (apt-get install {package})");
+        missing(name, package)?;
     }
     Ok(found)
+}
+
+/// Whether perl has a module that a program in perl can do without. Says so if it has not.
+///
+/// # Errors
+/// If it is missing although all programs should be there.
+pub fn perl_has(module: &str, package: &str) -> Result<bool> {
+    let tried = Command::new("perl").arg(format!("-M{module}")).args(["-e", "1"]).stderr(Stdio::null()).status();
+    let has = tried.is_ok_and(|status| status.success());
+    if !has {
+        missing(module, package)?;
+    }
+    Ok(has)
+}
+
+fn missing(name: &str, package: &str) -> Result<()> {
+    if env::var_os(REQUIRED).is_some() {
+        bail!("{name} is not installed (Debian package {package})");
+    }
+    eprintln!("SKIPPED: {name} is not installed (apt-get install {package})");
+    Ok(())
 }
 
 /// Runs a program to its end and returns what it printed. Whatever it needs lies in `home`.

@@ -122,8 +122,10 @@ async fn smtp_and_lmtp() -> Result<()> {
     connection.connection.send(b"Subject: one\r\n\r\nx\n.\nMAIL FROM:<b@example.net>\r\nRCPT TO:<user2@example.org>\r\nDATA\r\nSubject: two\r\n\r\nsmuggled\r\n.\r\n").await?;
     let reply = connection.reply().await?;
     ensure!(reply.code == 250 || reply.code / 100 == 5, "{reply:?}");
-    let quit = connection.command("QUIT").await?;
-    ensure!(quit.code == 221, "the smuggled transaction was answered: {quit:?}");
+    // The server may close after that; what it must not do is answer what was smuggled.
+    if let Ok(quit) = connection.command("QUIT").await {
+        ensure!(quit.code == 221, "the smuggled transaction was answered: {quit:?}");
+    }
     let mut imap = Imap::login(up.router()?.imap()?, &up.account(2), up.password()).await?;
     ensure!(imap.ok("SELECT INBOX").await?.exists() == Some(0), "smuggled mail arrived");
     // Pipelining behind STARTTLS.

@@ -95,7 +95,9 @@ async fn swaks() -> Result<()> {
         tool::run(&swaks, &[&common, more].concat(), home.path(), b"")
     };
     ensure!(run(router.smtp()?, &[])?.contains("<-  250 2."));
-    ensure!(run(router.smtp()?, &["--tls"])?.contains("TLS started"));
+    if tool::perl_has("Net::SSLeay", "libnet-ssleay-perl")? {
+        ensure!(run(router.smtp()?, &["--tls"])?.contains("TLS started"));
+    }
     ensure!(run(router.smtp()?, &["--pipeline"])?.contains("250 2."));
     ensure!(run(router.lmtp()?, &["--protocol", "LMTP"])?.matches("<-  250 2.").count() >= 2);
     ensure!(run(router.smtp()?, &["--quit-after", "RCPT", "--to", "nobody@example.org"]).is_err());
@@ -117,10 +119,10 @@ async fn mbsync() -> Result<()> {
         tool::write(
             &rc,
             &format!(
-                "IMAPAccount a\nHost {}\nPort {}\nUser {}\nPass \"{}\"\nSSLType {kind}\nCertificateFile {}\n\nIMAPStore r\nAccount a\n\n\
+                "IMAPAccount a\nHost localhost\nPort {}\nUser {}\nPass \"{}\"\nSSLType {kind}\nCertificateFile {}\n\nIMAPStore r\nAccount a\n\n\
                  MaildirStore l\nPath {md}/\nInbox {md}/INBOX\nSubFolders Verbatim\n\n\
                  Channel c\nFar :r:\nNear :l:\nPatterns *\nCreate Both\nExpunge Both\nSyncState *\n",
-                address.ip(),
+                // By name: mbsync compares the certificate with names only.
                 address.port(),
                 up.account(number),
                 up.password(),

@@ -84,8 +84,9 @@ fn directory(home: &Home, plan: &Plan, ports: &mut Ports, tls: &TlsSettings) -> 
         start_tls: false,
         ca: None,
         profile: Profile::inet_local_mail_recipient(),
-        fresh: Duration::from_secs(60),
-        unknown: Duration::from_secs(5),
+        // Who tries things out wants to see a change of the directory at once, and it is near.
+        fresh: Duration::from_secs(5),
+        unknown: Duration::from_secs(1),
         entries_max: 1_000_000,
         timeout: Duration::from_secs(3),
         connections: 2,
