@@ -71,6 +71,8 @@ pub struct Contact {
     pub accepted: Option<LinkId>,
     /// Since when we mean to fence it, though it answers.
     pub condemned: Option<Moment>,
+    /// Since when its live directory is not listed any more.
+    pub missing: Option<Moment>,
     /// It is fenced; until then what it owned is not granted.
     pub cooling: Option<Moment>,
     /// Since when it has stood outside the winning side.
@@ -79,7 +81,7 @@ pub struct Contact {
     pub doubt_told: bool,
     watched: Moment,
     heard: Option<Moment>,
-    met: bool,
+    spoke: Option<Moment>,
     answered: Option<Moment>,
     leased: Option<Moment>,
     up: Option<Moment>,
@@ -101,11 +103,12 @@ impl Contact {
             accepted: None,
             condemned: None,
             outside: None,
+            missing: None,
             cooling: None,
             doubt_told: false,
             watched: now,
             heard: None,
-            met: false,
+            spoke: None,
             answered: None,
             leased: None,
             up: None,
@@ -118,12 +121,13 @@ impl Contact {
 
     /// It said something; so it knows us.
     pub fn hear(&mut self, now: Moment) {
-        self.met = true;
+        self.spoke = self.spoke.max(Some(now));
         self.note_life(now);
     }
 
     /// Its live directory is listed again.
     pub fn find(&mut self) {
+        self.missing = None;
         if matches!(self.gone, Some((Gone::Missing, _))) {
             self.gone = None;
         }
@@ -157,15 +161,14 @@ impl Contact {
         self.note_life(now);
     }
 
-    /// A link ended: reach for it at once, unless we still hold the link we dialled, or it ends links as fast as we make
-    /// them.
+    /// A link ended: reach for it at once, unless we still hold the link we dialled, or it ends links without a word.
     pub fn link_ended(&mut self, now: Moment, timing: &ClusterTiming) {
         if self.dialled.is_some() {
             return;
         }
         self.ended = true;
         let under_way = self.redial.under_way;
-        if self.up.is_some_and(|since| now.since(since) < timing.ping) {
+        if self.up.is_some_and(|since| self.spoke.is_none_or(|spoke| spoke < since)) {
             self.unreachable(now, timing);
         } else {
             self.redial = Redial { attempt: 0, due: now, under_way };
@@ -187,7 +190,8 @@ impl Contact {
 
     /// It is gone for good.
     pub fn bury(&mut self, now: Moment, how: Gone) {
-        self.gone = Some((how, now));
+        let since = self.gone.map_or(now, |(_, since)| since);
+        self.gone = Some((how, since));
     }
 
     /// How it is known not to come back, if it is.
@@ -211,9 +215,15 @@ impl Contact {
 
     /// Says whether it is time to dial, and notes that somebody does.
     pub fn begin_dialling(&mut self, now: Moment) -> bool {
-        let due = self.dialled.is_none() && self.gone.is_none() && !self.redial.under_way && self.redial.due <= now;
+        let due =
+            self.dialled.is_none() && self.is_worth_dialling() && !self.redial.under_way && self.redial.due <= now;
         self.redial.under_way |= due;
         due
+    }
+
+    /// Who is only not listed may still be there, or refuse, and then it is certain that it is not.
+    fn is_worth_dialling(&self) -> bool {
+        matches!(self.how_gone(), None | Some(Gone::Missing))
     }
 
     /// The link we dialled came up or down: nobody is dialling any more.
@@ -263,7 +273,7 @@ impl Contact {
     /// Says whether it ever said anything: then it counts us among its fellows, and its lease needs our answers.
     #[must_use]
     pub const fn was_met(&self) -> bool {
-        self.met
+        self.spoke.is_some()
     }
 
     /// Says whether its tick stood still between two of our own readings for as long as death takes.
@@ -296,13 +306,15 @@ impl Contact {
     pub fn deadline(&self, now: Moment, timing: &ClusterTiming) -> Option<Moment> {
         let quiet = self.quiet_since();
         let thresholds = [2 * timing.ping, timing.suspect, timing.dead].map(|span| quiet + span);
-        let dial = (self.dialled.is_none() && !self.redial.under_way).then_some(self.redial.due);
+        let dials = self.dialled.is_none() && self.is_worth_dialling() && !self.redial.under_way;
+        let dial = dials.then_some(self.redial.due);
         let condemned = self.condemned.map(|since| since + timing.read_lease);
         let outside = self.outside.map(|since| since + timing.dead);
         let later = thresholds.into_iter().chain(condemned).chain(outside).filter(|at| *at > now);
         match self.gone {
             Some((_, since)) => {
-                [Some(since + timing.read_lease), self.cooling].into_iter().flatten().filter(|at| *at > now).min()
+                let over = [Some(since + timing.read_lease), self.cooling].into_iter().flatten();
+                over.filter(|at| *at > now).chain(dial).min()
             }
             None => later.chain(dial).min(),
         }
@@ -333,6 +345,7 @@ mod tests {
     fn an_ended_link_is_probed_at_once_then_after_50_and_150_ms() {
         let mut contact = Contact::new(at(0), peer("b", 1));
         contact.link_up(at(0));
+        contact.hear(at(0));
         contact.link_ended(at(1000), &timing());
         assert_eq!(contact.verdict(at(1000), &timing()), Verdict::Suspect);
         for (now, due) in [(1000, 1050), (1050, 1200), (1200, 1400)] {

@@ -43,7 +43,7 @@ impl Seat {
             Side::Dialled => {
                 self.ping(now, link);
                 if self.is_controller(&incarnation) {
-                    self.run_member(now, MemberEvent::ControllerReached);
+                    self.register(now);
                 }
             }
             Side::Accepted => self.run_controller(now, ControllerEvent::Disconnected(incarnation)),
@@ -86,7 +86,14 @@ impl Seat {
         let Some(contact) = self.contacts.get_mut(&incarnation) else { return };
         contact.hear(now);
         match (side, message) {
-            (_, Message::News(record)) => self.adopt(now, &record),
+            (side, Message::News(record)) => {
+                let is_repeated = self.member.adopted() == Some(&record) && record.controller == incarnation;
+                self.adopt(now, &record);
+                // It has just taken office: what it was told before went unheard.
+                if side == Side::Dialled && is_repeated {
+                    self.register_again(now);
+                }
+            }
             (Side::Accepted, Message::Ping(ping)) => self.on_ping(now, link, &incarnation, ping),
             (Side::Accepted, Message::Left) => self.bury(now, &incarnation, Gone::Left),
             (Side::Accepted, request) => {
@@ -128,8 +135,26 @@ impl Seat {
         if self.is_controller(from) {
             // Without a registration in this very term there is no lease.
             let of_this_term = pong.health.term.is_some_and(|record| record.term == self.term());
+            let is_unheard =
+                of_this_term && pong.lease && pong.registered.is_none() && pong.sent > self.watch.registered;
             self.registered = pong.registered.filter(|_| of_this_term).map(|registered| (pong.sent, registered));
+            if is_unheard {
+                self.register_again(now);
+            }
         }
+    }
+
+    /// The controller was told all that is owned before it knew that it is the controller.
+    fn register_again(&mut self, now: Moment) {
+        if !self.member.is_registered() {
+            self.register(now);
+        }
+    }
+
+    /// Tells the controller all that is owned.
+    pub(super) fn register(&mut self, now: Moment) {
+        self.watch.registered = now;
+        self.run_member(now, MemberEvent::ControllerReached);
     }
 
     fn learn(&mut self, now: Moment, from: &Incarnation, health: &Health) {

@@ -201,6 +201,8 @@ struct Watch {
     ping_due: Moment,
     /// When the adopted term was learnt.
     adopted: Moment,
+    /// When all that is owned was told last.
+    registered: Moment,
     /// When this member won its term.
     won: Moment,
     /// When the last successful tick of our own began.
@@ -240,6 +242,7 @@ impl Seat {
                 stepped: now,
                 ping_due: now,
                 adopted: now,
+                registered: now,
                 won: now,
                 ticked: now,
                 evidence: now,
@@ -422,7 +425,7 @@ impl Seat {
         if record.controller == self.me.incarnation {
             self.take_office(now, record);
         } else if self.controller_link().is_some() {
-            self.run_member(now, MemberEvent::ControllerReached);
+            self.register(now);
         }
     }
 
@@ -438,7 +441,7 @@ impl Seat {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             self.send(link, news.clone());
         }
-        self.run_member(now, MemberEvent::ControllerReached);
+        self.register(now);
     }
 
     fn on_arbiter(&mut self, now: Moment, began: Moment, answer: ArbiterAnswer) {

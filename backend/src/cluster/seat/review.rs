@@ -63,7 +63,11 @@ impl Seat {
 
     /// A fellow is certainly gone: look at the directory before anything is concluded from it.
     pub(super) fn bury(&mut self, now: Moment, incarnation: &Incarnation, how: Gone) {
-        let Some(contact) = self.contacts.get_mut(incarnation).filter(|contact| !contact.is_gone()) else { return };
+        let Some(contact) = self.contacts.get_mut(incarnation) else { return };
+        let is_news = contact.how_gone().is_none_or(|was| was == Gone::Missing && how != Gone::Missing);
+        if !is_news {
+            return;
+        }
         contact.bury(now, how);
         self.notice(Notice::Lost { incarnation: incarnation.clone(), how });
         self.look_at_once(now);
@@ -216,10 +220,11 @@ impl Seat {
     /// Who is fenced, or gone without us, is forgotten when no lease can be left.
     fn forget(&mut self, now: Moment) {
         let is_controller = self.controller.is_some();
-        let is_over = |contact: &Contact| match (contact.cooling, contact.how_gone()) {
+        let is_over = |contact: &Contact| match (contact.cooling, contact.missing) {
             (Some(until), _) => until <= now,
-            (None, Some(Gone::Missing)) if !is_controller => {
-                contact.gone_since().is_some_and(|since| now.since(since) >= self.timing.read_lease)
+            // A controller forgets nobody without a fence.
+            (None, Some(since)) if !is_controller => {
+                self.is_certainly_dead(contact) || now.since(since) >= self.timing.read_lease
             }
             (None, _) => false,
         };
@@ -377,6 +382,9 @@ impl Seat {
         };
         for incarnation in self.contacts.iter().filter_map(is_missing).collect::<Vec<_>>() {
             // A listing is no proof: if this seat is the controller, a fence follows.
+            if let Some(contact) = self.contacts.get_mut(&incarnation) {
+                contact.missing.get_or_insert(now);
+            }
             self.bury(now, &incarnation, Gone::Missing);
         }
     }

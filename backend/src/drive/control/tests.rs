@@ -236,3 +236,71 @@ async fn a_wrong_key_or_a_missing_volume_is_refused() {
     settings.control = first.view().members[0].control;
     assert!(matches!(ClusterHandle::start(settings).await, Err(StartError::Listen(_))), "it is running already");
 }
+
+/// Prints what things cost here. `cargo test -p laniakea-backend --lib figures -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures, and proves nothing"]
+async fn figures() {
+    let world = World::new();
+    let (controller, others) = by_role(world.three().await);
+    let [one, two] = &others[..] else { panic!() };
+
+    print_figures("validate, idle", 200, async |_| {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let begun = std::time::Instant::now();
+        one.validate().await.unwrap();
+        begun.elapsed()
+    })
+    .await;
+    for (what, handle, from) in [("claim at the controller", &controller, 10_000), ("claim over a link", one, 20_000)] {
+        print_figures(what, 500, async |round| {
+            let begun = std::time::Instant::now();
+            granted(handle, from + round).await;
+            begun.elapsed()
+        })
+        .await;
+    }
+    print_figures("takeover from a dead member", 10, async |round| {
+        let victim = world.start(&format!("v{round}")).await;
+        see(&victim, |view| view.members.len() == 4 && view.registered).await;
+        granted(&victim, 5_000_000 + round).await;
+        let begun = std::time::Instant::now();
+        victim.abort();
+        taken_over(two, 5_000_000 + round).await;
+        begun.elapsed()
+    })
+    .await;
+    granted(&controller, 3).await;
+    let begun = std::time::Instant::now();
+    controller.abort();
+    granted(one, 4).await;
+    println!("a new account after the controller died: {:?}", begun.elapsed());
+    taken_over(two, 3).await;
+    println!("the dead controller's account: {:?}", begun.elapsed());
+
+    let world = World::new();
+    let (controller, others) = by_role(world.three().await);
+    let one = &others[0];
+    for (what, handle, from) in [("at the controller", &controller, 1_000_000), ("over a link", one, 2_000_000)] {
+        let begun = std::time::Instant::now();
+        let claims = (0..256_u128).map(|task| {
+            let handle = handle.clone();
+            tokio::spawn(async move {
+                for round in 0..100 {
+                    granted(&handle, from + task * 1000 + round).await;
+                }
+            })
+        });
+        futures_util::future::join_all(claims.collect::<Vec<_>>()).await;
+        println!("256 tasks claim {what}: {:.0}/s", 25_600.0 / begun.elapsed().as_secs_f64());
+    }
+}
+
+async fn print_figures(what: &str, rounds: u128, measure: impl AsyncFn(u128) -> Duration) {
+    let mut spans = Vec::new();
+    for round in 0..rounds {
+        spans.push(measure(round).await);
+    }
+    spans.sort_unstable();
+    println!("{what}: median {:?}, worst {:?}", spans[spans.len() / 2], spans[spans.len() - 1]);
+}
