@@ -76,13 +76,14 @@ impl Stored {
     }
 }
 
-/// Why a batch or a snapshot was not written. The log is of no use after it but for [`Log::reopen`].
+/// Why a batch or a snapshot was not written. If the log [is poisoned](Log::is_poisoned) by it, only [`Log::reopen`] is
+/// left.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// Another ownership has written to it: give the ownable up.
     #[error("write the log: another ownership has written to it")]
     Stale,
-    /// The storage is full: refuse what would need room, then open the log again.
+    /// The storage is full. Nothing was written that counts; a smaller batch may still fit.
     #[error("write the log: storage is full")]
     Full(#[source] io::Error),
     /// The disk failed, or a writer of old times took the next segment's name: open the log again.
@@ -306,13 +307,29 @@ impl<F: Fs> Log<F> {
                 LinkError::Io(error) => WriteError::from(error),
             })?;
         }
-        blob::write_files(&*self.fs, &self.dir, self.epoch, &batch.files)?;
         let here = (self.end.generation, self.end.offset);
         assert!((batch.place.generation, batch.place.offset) == here, "a batch is written where it was begun");
-        let (count, inline_bytes) = (batch.count, batch.inline_bytes);
-        self.append(batch.frame, count, inline_bytes)?;
-        self.state = State::Unsynced;
+        let written = self.write_here(batch);
+        self.state = match &written {
+            Ok(_) => State::Unsynced,
+            // Half a batch stands at the end. The next one will stand in its place: no header in the half is that of a
+            // later batch, so what remains of it will look torn.
+            Err(WriteError::Full(_)) => State::Ready,
+            Err(WriteError::Stale | WriteError::Io(_)) => State::Poisoned,
+        };
+        written
+    }
+
+    fn write_here(&mut self, batch: Batch) -> Result<Appended, WriteError> {
+        blob::write_files(&*self.fs, &self.dir, self.epoch, &batch.files)?;
+        self.append(batch.frame, batch.count, batch.inline_bytes)?;
         Ok(Appended { seq: self.end.seq })
+    }
+
+    /// Whether something has failed that leaves in doubt what is in the file.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.state == State::Poisoned
     }
 
     /// Makes the written batch survive a crash.

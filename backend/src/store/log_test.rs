@@ -294,19 +294,36 @@ fn after_a_failed_sync_the_batch_is_gone_and_the_log_goes_on() {
 }
 
 #[test]
-fn a_full_disk_is_told_from_a_broken_one_and_loses_nothing() {
+fn a_full_disk_takes_smaller_batches_and_loses_nothing() {
     let fs = SimulatedFs::new();
     let (mut log, _) = open(&fs, 1);
     store(&mut log, &[("a", None)]);
     let mut batch = log.batch();
-    batch.push(b"too much", Some(&[1; 39]));
+    for _ in 0..5 {
+        batch.push(b"too much", Some(&[1; 39]));
+    }
     fs.fail_at(fs.operations() + 1, Fault::Halfway);
     assert!(matches!(log.write(batch), Err(WriteError::Full(_))));
-    let (mut log, recovered) = log.reopen().unwrap();
-    assert_eq!(payloads(&recovered), ["a"]);
+    assert!(!log.is_poisoned());
     store(&mut log, &[("b", None)]);
-    log.close();
-    assert_eq!(payloads(&open(&fs, 2).1), ["a", "b"]);
+    drop(log);
+    let (_, recovered) = open(&fs, 2);
+    assert_eq!(payloads(&recovered), ["a", "b"]);
+    assert!(recovered.report.torn_bytes > 0);
+}
+
+#[test]
+fn a_disk_too_full_for_a_segment_leaves_the_log_to_be_opened_again() {
+    let fs = SimulatedFs::new();
+    let (mut log, _) = open(&fs, 1);
+    let mut batch = log.batch();
+    batch.push(b"a", None);
+    fs.fail_at(fs.operations() + 3, Fault::Error(io::ErrorKind::StorageFull));
+    assert!(matches!(log.write(batch), Err(WriteError::Full(_))));
+    assert!(log.is_poisoned());
+    let (mut log, recovered) = log.reopen().unwrap();
+    assert!(recovered.records.is_empty());
+    store(&mut log, &[("b", None)]);
 }
 
 #[test]

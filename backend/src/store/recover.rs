@@ -167,7 +167,7 @@ pub fn recover<F: Fs>(fs: &F, dir: &Path, epoch: u128, own: Option<Own>) -> Resu
             generation == newest.generation() || newest.header.seals.iter().any(|seal| seal.generation == generation)
         }
         Name::Snapshot { .. } => chosen.kept.iter().any(|(kept, _)| kept == name),
-        Name::Temporary { .. } => false,
+        Name::Temporary { epoch: writer, .. } => writer > epoch,
     };
     found.garbage = names.iter().filter(|name| !keep(name)).copied().collect();
     found.recovered.snapshot = chosen.state.take();

@@ -150,7 +150,7 @@ impl Member {
         match self.write(&changes) {
             Ok(()) => Ok(()),
             Err(WriteError::Stale) => Err(Stop::Over),
-            Err(WriteError::Full(_) | WriteError::Io(_)) => self.reopen(),
+            Err(WriteError::Full(_) | WriteError::Io(_)) => self.mend(),
         }
     }
 
@@ -187,12 +187,17 @@ impl Member {
         match log.snapshot(&state) {
             Ok(()) => Ok(()),
             Err(WriteError::Stale) => Err(Stop::Over),
-            Err(WriteError::Full(_) | WriteError::Io(_)) => self.reopen(),
+            Err(WriteError::Full(_) | WriteError::Io(_)) => self.mend(),
         }
     }
 
-    fn reopen(&mut self) -> Result<(), Stop> {
+    /// Goes on after a failure, with a smaller batch or with the log opened again.
+    fn mend(&mut self) -> Result<(), Stop> {
         let Some(log) = self.log.take() else { return Err(Stop::Over) };
+        if !log.is_poisoned() {
+            self.log = Some(log);
+            return self.commit(&[Body::None]);
+        }
         let reopened = log.reopen();
         self.adopt(reopened)
     }
