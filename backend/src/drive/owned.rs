@@ -448,18 +448,10 @@ impl<S: State> Worker<S> {
             return Ok(());
         }
         let started = Instant::now();
-        let written = timeout(
-            self.timing.commit,
-            spawn_blocking(move || -> Result<(Log<RealFs>, Synced), WriteError> {
-                let appended = log.write(batch)?;
-                let synced = log.sync(appended)?;
-                Ok((log, synced))
-            }),
-        )
-        .await;
+        let written = timeout(self.timing.commit, spawn_blocking(move || write_batch(log, batch))).await;
         let (mut log, synced) = match written {
             Ok(Ok(Ok(done))) => done,
-            Ok(Ok(Err(error))) => {
+            Ok(Ok(Err((log, error)))) => {
                 tracing::error!(ownable = %self.shared.id, %error, "a batch could not be written");
                 let error = match error {
                     WriteError::Full(_) => CommitError::Full,
@@ -467,7 +459,9 @@ impl<S: State> Worker<S> {
                     WriteError::Io(_) => CommitError::Storage,
                 };
                 refuse(finishers, error);
-                return Err(error);
+                self.log = log;
+                // The copy is dropped, the state is as before; with a log to go on with, so is the ownership.
+                return if self.log.is_some() { Ok(()) } else { Err(error) };
             }
             Ok(Err(_)) | Err(_) => {
                 refuse(finishers, CommitError::Storage);
@@ -521,6 +515,23 @@ impl<S: State> Worker<S> {
             Err(_) => tracing::error!(ownable = %self.shared.id, "the snapshot thread panicked"),
         }
     }
+}
+
+/// Writes and syncs a batch. If that fails, the log comes back if it holds exactly what it held before.
+fn write_batch(mut log: Log<RealFs>, batch: Batch) -> Result<(Log<RealFs>, Synced), (Option<Log<RealFs>>, WriteError)> {
+    let before = log.seq();
+    let error = match log.write(batch).and_then(|appended| log.sync(appended)) {
+        Ok(synced) => return Ok((log, synced)),
+        Err(error) => error,
+    };
+    if matches!(error, WriteError::Stale) {
+        return Err((None, error));
+    }
+    if !log.is_poisoned() {
+        return Err((Some(log), error));
+    }
+    let reopened = log.reopen().ok().filter(|(_, recovered)| recovered.report.seq == before);
+    Err((reopened.map(|(log, _)| log), error))
 }
 
 fn refuse(finishers: Vec<Finish>, error: CommitError) {

@@ -326,6 +326,12 @@ impl<F: Fs> Log<F> {
         Ok(Appended { seq: self.end.seq })
     }
 
+    /// The number of the last batch written.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.end.seq
+    }
+
     /// Whether something has failed that leaves in doubt what is in the file.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
