@@ -4,6 +4,7 @@ use std::{mem, net::SocketAddr, sync::Arc, time::Instant};
 
 use laniakea_config::Service;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
@@ -42,6 +43,7 @@ struct Established {
     client_unread: Vec<u8>,
     member: Stream,
     member_unread: Vec<u8>,
+    lifeline: CancellationToken,
     _place: NetworkPlace,
 }
 
@@ -75,14 +77,14 @@ async fn establish(
     None
 }
 
-/// Copies both ways for as long as client and member like, or the router runs.
+/// Copies both ways for as long as client and member like, the member is there, and the router runs.
 async fn forward(established: Established, context: &RouterContext) {
-    let Established { session, protocol, client, client_unread, member, member_unread, _place } = established;
+    let Established { session, protocol, client, client_unread, member, member_unread, lifeline, _place } = established;
     let forwarded = || metrics::gauge!("laniakea_router_forwarded_connections", "protocol" => protocol.as_str());
     forwarded().increment(1.0);
     let report = tokio::select! {
         report = splice(client, member, context.limits.idle, client_unread, member_unread) => Some(report),
-        () = context.drained.cancelled() => None,
+        () = lifeline.cancelled() => None,
     };
     forwarded().decrement(1.0);
     if let Some(report) = report {
@@ -148,8 +150,16 @@ async fn log_in<S: Front>(
     settings.failures_before = context.suspicion.lock().failures(Instant::now(), client.address.ip());
     let prelogin = PreLogin::new(stream, S::begin(Instant::now(), settings), Some(context.tls.clone()));
     let (client, forward, member) = converse(prelogin, &client, context, protocol).instrument(span).await?;
-    let Reached { stream: member, unread: member_unread, .. } = member;
-    Some(Established { session, protocol, client, client_unread: forward.unread, member, member_unread, _place: place })
+    Some(Established {
+        session,
+        protocol,
+        client,
+        client_unread: forward.unread,
+        lifeline: context.routes.lifeline(member.member, &context.drained),
+        member: member.stream,
+        member_unread: member.unread,
+        _place: place,
+    })
 }
 
 /// Answers logins until one is accepted.

@@ -8,7 +8,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpListener,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::{
@@ -294,6 +294,20 @@ async fn a_login_waits_for_a_member_that_comes_back() {
     }
     let _member = FakeMember::on(super::super::listener::bind(address).unwrap());
     client.hears("a1 OK [CAPABILITY IMAP4rev1] eve").await;
+}
+
+#[tokio::test]
+async fn a_frozen_member_loses_its_connections() {
+    // The kernel goes on accepting for a frozen process; nothing ever answers.
+    let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = frozen.local_addr().unwrap();
+    let rig = Rig::new(&[address], &[]).await;
+    let lifeline = rig.context.routes.lifeline(address, &rig.context.drained);
+    rig.context.routes.on_unreachable(address);
+    lifeline.cancelled().await;
+    assert!(!rig.context.drained.is_cancelled());
+    // A new connection has a new lifeline.
+    assert!(!rig.context.routes.lifeline(address, &rig.context.drained).is_cancelled());
 }
 
 #[tokio::test]

@@ -73,6 +73,16 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// Whether nothing at all came back. A member that stops refuses connections, and may still serve those it has.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::Connect(error) => error.kind() == io::ErrorKind::TimedOut,
+            Self::Silent => true,
+            Self::Broken(_) | Self::Protocol => false,
+        }
+    }
+
     /// Whether the member itself must be thought of as down, and not only this connection as broken.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {

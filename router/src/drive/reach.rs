@@ -1,6 +1,6 @@
 //! From a login request to an open account at a member: look up, plan, dial, follow, try again.
 
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
 use laniakea_directory::AccountId;
 use tokio::time::{sleep_until, timeout_at};
@@ -18,6 +18,8 @@ use crate::{
 
 /// An account that is open at a member.
 pub struct Reached {
+    /// The member's handoff address.
+    pub member: SocketAddr,
     /// The connection to the member.
     pub stream: Stream,
     /// The member's reply for the client.
@@ -106,7 +108,7 @@ impl Journey<'_> {
             Ok(MemberLogin::LoggedIn { stream, reply_line, unread }) => {
                 routes.on_reached(member);
                 tracing::info!(login = %self.request.login, %member, "logged in");
-                return Some(Ok(Reached { stream, reply_line, unread }));
+                return Some(Ok(Reached { member, stream, reply_line, unread }));
             }
             Ok(MemberLogin::Moved(moved)) => {
                 routes.on_reached(member);
@@ -130,7 +132,7 @@ impl Journey<'_> {
         None
     }
 
-    fn on_no_answer(&self, member: std::net::SocketAddr, error: &DialError) {
+    fn on_no_answer(&self, member: SocketAddr, error: &DialError) {
         tracing::debug!(%member, %error, "member gave no answer");
         self.forget();
         if error.is_unreachable() {

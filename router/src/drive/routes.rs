@@ -9,9 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dashmap::DashMap;
 use laniakea_directory::{AccountId, AccountRecord, ClusterName, ClusterRecord, Directory, LookupError};
 use parking_lot::Mutex;
 use tokio::net::{TcpStream, lookup_host};
+use tokio_util::sync::CancellationToken;
 
 use super::{dial, login::probe};
 use crate::route::{Attempts, Health, Member, Next, Owners, RouteKey, plan};
@@ -29,7 +31,11 @@ pub struct Routes {
     health: Arc<Mutex<Health>>,
     owners: Mutex<Owners>,
     names: Mutex<HashMap<String, (SocketAddr, Instant)>>,
+    lifelines: Arc<Lifelines>,
 }
+
+/// For each member with forwarded connections, what is cancelled when it is lost.
+type Lifelines = DashMap<SocketAddr, CancellationToken>;
 
 /// Where an account is at home.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +67,8 @@ impl Routes {
     /// Begins with nothing but the directory.
     #[must_use]
     pub fn new(directory: Directory) -> Self {
-        let (health, owners, names) = Default::default();
-        Self { directory, health, owners, names }
+        let (health, owners, names, lifelines) = Default::default();
+        Self { directory, health, owners, names, lifelines }
     }
 
     /// Finds an account's home.
@@ -151,7 +157,8 @@ impl Routes {
         if is_news {
             tracing::info!(%member, "member cannot be reached");
             self.owners.lock().forget_member(member);
-            tokio::spawn(probe_until_up(Arc::downgrade(&self.health), member));
+            let lifelines = Arc::downgrade(&self.lifelines);
+            tokio::spawn(probe_until_up(Arc::downgrade(&self.health), lifelines, member));
         }
     }
 
@@ -164,6 +171,15 @@ impl Routes {
     /// Forgets who owns an account.
     pub fn forget(&self, account: AccountId) {
         self.owners.lock().forget(account);
+    }
+
+    /// Returns what ends the connections forwarded to a member: the process drains, or the member is silent for good.
+    ///
+    /// A process that dies ends its connections itself. One that is frozen, or whose machine is gone, does not: its cluster
+    /// fences it within two seconds, so nothing it still holds can be served by it again.
+    #[must_use]
+    pub fn lifeline(&self, member: SocketAddr, drained: &CancellationToken) -> CancellationToken {
+        self.lifelines.entry(member).or_insert_with(|| drained.child_token()).clone()
     }
 
     /// Whether a member should be tried now.
@@ -212,14 +228,25 @@ impl Routes {
 }
 
 /// Probes a doubted member until it answers; ends with the process's routes.
-async fn probe_until_up(health: Weak<Mutex<Health>>, member: SocketAddr) {
+async fn probe_until_up(health: Weak<Mutex<Health>>, lifelines: Weak<Lifelines>, member: SocketAddr) {
     loop {
         let Some(pause) = health.upgrade().and_then(|health| health.lock().next_probe(member)) else { return };
         tokio::time::sleep(pause).await;
-        if probe(member).await.is_ok() {
-            let Some(health) = health.upgrade() else { return };
-            health.lock().on_success(member);
-            tracing::info!(%member, "member answers again");
+        match probe(member).await {
+            Ok(()) => {
+                let Some(health) = health.upgrade() else { return };
+                health.lock().on_success(member);
+                tracing::info!(%member, "member answers again");
+            }
+            // Silent to a client, and now to us: what is forwarded to it would wait for nothing.
+            Err(error) if error.is_silence() => {
+                let lost = lifelines.upgrade().and_then(|lifelines| lifelines.remove(&member));
+                if let Some((_, lifeline)) = lost {
+                    tracing::warn!(%member, "member is silent; its connections are ended");
+                    lifeline.cancel();
+                }
+            }
+            Err(_) => {}
         }
     }
 }
