@@ -24,7 +24,7 @@ impl InternalDate {
     /// The calendar day of the moment in its own zone, counted from 1970-01-01. SEARCH disregards time and zone
     /// (RFC 9051 §6.4.4, BEFORE, ON, SINCE).
     pub fn day(self) -> i64 {
-        (self.at.0 + i64::from(self.offset_minutes) * 60).div_euclid(86_400)
+        self.at.0.saturating_add(i64::from(self.offset_minutes) * 60).div_euclid(86_400)
     }
 }
 
