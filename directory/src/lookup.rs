@@ -81,21 +81,19 @@ impl Lookups {
         if let Some(cluster) = self.clusters().await?.into_iter().find(is_it) {
             return Ok(Some(cluster));
         }
-        // It may be new: the list is asked for again when it is older than "unknown" may be, counted from its making.
-        match self.routes.find::<()>(&missing(name)) {
-            Found::Fresh(None) => Ok(None),
-            _ => {
-                let clusters = match self.ask_clusters().await {
-                    Err(LookupError::Unavailable(outage)) => return Err(outage.into()),
-                    other => other?.unwrap_or_default(),
-                };
-                let found = clusters.into_iter().map(Arc::new).find(is_it);
-                if found.is_none() {
-                    self.routes.put::<()>(&missing(name), None);
-                }
-                Ok(found)
-            }
+        // It may be new: then the list is asked for again, unless that was done a moment ago.
+        if self.routes.find::<()>(&missing(name)) == Found::Fresh(None) {
+            return Ok(None);
         }
+        let found = match self.ask_clusters().await {
+            // The name of a foreign host is in no list, and must go on working while the directory is silent.
+            Err(LookupError::Unavailable(_)) => return Ok(None),
+            other => other?.unwrap_or_default().into_iter().map(Arc::new).find(is_it),
+        };
+        if found.is_none() {
+            self.routes.put::<()>(&missing(name), None);
+        }
+        Ok(found)
     }
 
     /// Lists every cluster.

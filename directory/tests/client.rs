@@ -168,6 +168,8 @@ async fn an_outage_leaves_what_is_known_and_says_so() {
     assert_eq!(directory.account_by_login(&login("eve")).await.unwrap().unwrap(), eve);
     assert!(directory.verify(&eve, &secret("pw")).await.unwrap());
     assert_eq!(directory.clusters().await.unwrap().len(), 1);
+    // A foreign host is still known to be no cluster.
+    assert_eq!(directory.cluster(&ClusterName::new("mail.example.net")).await.unwrap(), None);
     // Neither a name never asked for nor an old "unknown" becomes a bounce.
     for name in ["new@example.org", "other@example.org"] {
         let found = directory.account_by_address(&address(name)).await;

@@ -68,6 +68,7 @@ impl Pool {
             base: settings.base.clone(),
             degraded: AtomicBool::new(false),
         });
+        gauge!("laniakea_directory_degraded").set(0.0);
         tokio::spawn(keep(Arc::downgrade(&pool)));
         Ok(pool)
     }

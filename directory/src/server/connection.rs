@@ -3,9 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    pin::Pin,
     sync::Arc,
-    task::{self, Poll},
     time::{Duration, Instant},
 };
 
@@ -16,20 +14,15 @@ use ldap3_proto::{
     proto::{LdapExtendedResponse, LdapOp, LdapResult},
 };
 use metrics::{counter, histogram};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    sync::mpsc,
-    task::spawn_blocking,
-    time::timeout,
-};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio::{sync::mpsc, task::spawn_blocking, time::timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{codec::Framed, sync::CancellationToken};
 
 use super::{
     access::Rights,
     operation::{Context, Identity, Response, Task, answer_like, result},
     refusal::refuse,
+    stream::{Stream, accept_tls},
 };
 
 /// Largest message of somebody who has not bound: a bind or a look at the root DSE is small.
@@ -47,18 +40,8 @@ const IDLE_ANONYMOUS: Duration = Duration::from_secs(120);
 const IDLE_BOUND: Duration = Duration::from_secs(3600);
 /// How long one write to a client that does not read may take.
 const WRITE_MAX: Duration = Duration::from_secs(60);
-/// How long a TLS handshake may take.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Notice of Disconnection (RFC 4511 §4.4.1).
 const OID_DISCONNECTION: &str = "1.3.6.1.4.1.1466.20036";
-
-/// A plain or an encrypted connection.
-pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-    /// The socket is being turned into the other kind.
-    Taken,
-}
 
 /// An answer made by a task, to be sent by the connection.
 enum Answer {
@@ -102,12 +85,6 @@ impl From<io::Error> for Ending {
 fn codec(rights: &Rights) -> LdapCodec {
     let bytes = if *rights == Rights::Anonymous { MESSAGE_BYTES_MAX_ANONYMOUS } else { MESSAGE_BYTES_MAX };
     LdapCodec::new(Some(bytes), Some(MESSAGE_DEPTH_MAX))
-}
-
-/// Begins TLS on a fresh connection.
-pub(super) async fn accept_tls(acceptor: &TlsAcceptor, socket: TcpStream) -> io::Result<Stream> {
-    let tls = timeout(HANDSHAKE_MAX, acceptor.accept(socket)).await??;
-    Ok(Stream::Tls(Box::new(tls)))
 }
 
 impl Connection {
@@ -374,41 +351,5 @@ fn operation_name(op: &LdapOp) -> &'static str {
         LdapOp::AbandonRequest(_) => "abandon",
         LdapOp::ExtendedRequest(_) => "extended",
         _ => "other",
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut task::Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Taken => Poll::Ready(Ok(())),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut task::Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Taken => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Taken => Poll::Ready(Ok(())),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Taken => Poll::Ready(Ok(())),
-        }
     }
 }

@@ -19,10 +19,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     ServeError,
     change::Change,
-    connection::{Connection, Stream, accept_tls},
+    connection::Connection,
     entry::Attribute,
     operation::Context,
     store::Store,
+    stream::{Stream, accept_tls},
 };
 use crate::{dn::Dn, name::Secret, password::Checker};
 

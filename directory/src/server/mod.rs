@@ -8,7 +8,7 @@
 //! - `schema`, `entry`, `filter`, `change`, `access`, `root`: what entries mean; pure.
 //! - `store`: entries on the disk.
 //! - `operation`: one request in, its answers out.
-//! - `connection`, `listen`: sockets, TLS and their limits.
+//! - `connection`, `stream`, `listen`: sockets, TLS and their limits.
 //!
 //! # Architecture invariants
 //!
@@ -27,6 +27,7 @@ mod refusal;
 mod root;
 mod schema;
 mod store;
+mod stream;
 
 use std::{io, path::PathBuf};
 

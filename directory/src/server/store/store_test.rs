@@ -237,3 +237,54 @@ async fn everything_is_there_after_a_restart() {
     let store = Store::open(&path).unwrap();
     assert_eq!(store.reader().unwrap().find(&dn("DC=X")).unwrap().unwrap().uuid, uuid);
 }
+
+/// Whatever happens to entries, the index holds exactly their values and the paths lead to them.
+#[tokio::test]
+async fn index_and_paths_agree_with_the_entries_after_any_changes() {
+    let world = World::new().await;
+    let mut random = 7_u64;
+    let mut pick = |count: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % count
+    };
+    for _ in 0..600 {
+        let name = format!("u{}", pick(12));
+        let entry = format!("uid={name},ou=people,dc=x");
+        let value = format!("v{}@x.org", pick(6));
+        let change = match pick(6) {
+            0 | 1 => person(&name),
+            2 => Change::Delete { dn: dn(&entry) },
+            3 => edit(&entry, LdapModifyType::Replace, "mailLocalAddress", &[&value]),
+            4 => edit(&entry, LdapModifyType::Add, "cn", &[&value]),
+            _ => {
+                let rdn = Rdn::parse(&format!("uid=u{}", pick(12))).unwrap();
+                Change::Rename { dn: dn(&entry), rdn, delete_old: pick(2) == 0, superior: None }
+            }
+        };
+        // Many are refused; that must leave no trace either.
+        let _ = world.write(change).await;
+    }
+    let transaction = redb::ReadableDatabase::begin_read(&*world.store.database).unwrap();
+    let entries = transaction.open_table(table::ENTRIES).unwrap();
+    let (mut keys, mut paths) = (Vec::new(), Vec::new());
+    for item in entries.range::<u64>(..).unwrap() {
+        let (number, bytes) = item.unwrap();
+        let entry = table::decode(bytes.value()).unwrap();
+        keys.extend(table::index_keys(&entry, number.value()));
+        paths.push((dn(&entry.dn).path(), number.value()));
+    }
+    keys.sort();
+    paths.sort();
+    let index = transaction.open_table(table::INDEX).unwrap();
+    let indexed: Vec<Vec<u8>> =
+        index.range::<&[u8]>(..).unwrap().map(|item| item.unwrap().0.value().to_vec()).collect();
+    let named = transaction.open_table(table::PATHS).unwrap();
+    let named: Vec<(String, u64)> = named
+        .range::<&str>(..)
+        .unwrap()
+        .map(|item| item.map(|(path, number)| (path.value().to_owned(), number.value())).unwrap())
+        .collect();
+    assert_eq!(keys, indexed);
+    assert_eq!(paths, named);
+    assert!(paths.len() > 2);
+}

@@ -1,8 +1,9 @@
-use std::collections::HashSet;
+use std::{cmp::Ordering, collections::HashSet};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::error::NameError;
 
 fn address(text: &str) -> Address {
     Address::parse(text).unwrap()

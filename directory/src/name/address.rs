@@ -1,4 +1,4 @@
-//! Addresses, login names and secrets, as values that cannot be malformed.
+//! Addresses (RFC 5321 §4.1.2): read, compared, printed.
 //!
 //! Only what RFC 5321 §4.1.2 and RFC 6531 §3.3 allow becomes an [`Address`]; comparisons ignore case in both halves,
 //! because no directory keeps `Eve@` and `eve@` apart.
@@ -12,8 +12,6 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use crate::error::NameError;
 
@@ -25,8 +23,6 @@ const DOMAIN_BYTES_MAX: usize = 255;
 const ADDRESS_BYTES_MAX: usize = 254;
 /// RFC 1035 §2.3.4.
 const LABEL_BYTES_MAX: usize = 63;
-/// A login name is an address or shorter.
-const LOGIN_BYTES_MAX: usize = 254;
 
 /// An RFC 5321 *Mailbox*: `local@domain`.
 ///
@@ -264,89 +260,3 @@ fn is_address_literal(text: &str) -> bool {
     }
     text.parse::<Ipv4Addr>().is_ok()
 }
-
-/// What a client says it is when it logs in: an address, or whatever the directory calls people.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LoginName(Box<str>);
-
-impl LoginName {
-    /// Takes 1 to 254 bytes of UTF-8 without control characters.
-    ///
-    /// # Errors
-    ///
-    /// Says whether the name is empty, too long, or holds a character that cannot stand in a name.
-    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, NameError> {
-        let bytes = text.as_ref();
-        if bytes.is_empty() {
-            return Err(NameError::Empty);
-        }
-        if bytes.len() > LOGIN_BYTES_MAX {
-            return Err(NameError::TooLong);
-        }
-        let text = std::str::from_utf8(bytes).map_err(|_| NameError::Character)?;
-        if text.chars().any(char::is_control) {
-            return Err(NameError::Character);
-        }
-        Ok(Self(text.into()))
-    }
-
-    /// Returns the name as the client wrote it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Returns the name in lower case: the same for names the directory holds equal.
-    #[must_use]
-    pub fn folded(&self) -> String {
-        self.0.to_lowercase()
-    }
-}
-
-impl fmt::Display for LoginName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A password on its way to the check; wiped when dropped, never printed.
-#[derive(Clone, Default)]
-pub struct Secret(Zeroizing<Vec<u8>>);
-
-impl Secret {
-    /// Takes the bytes the client sent.
-    #[must_use]
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// Returns the bytes; for the check and for passing on, nothing else.
-    #[must_use]
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// Whether there is nothing in it, which never proves anything (RFC 4513 §5.1.2).
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl PartialEq for Secret {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_slice().ct_eq(other.0.as_slice()).into()
-    }
-}
-
-impl Eq for Secret {}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
-#[cfg(test)]
-#[path = "name_test.rs"]
-mod tests;
