@@ -274,11 +274,18 @@ fn an_idle_session_is_small() {
     assert_eq!(bench.session.reader.buffered(), 0);
 }
 
-/// What a client knows from what it was told: how many messages there are, and the UIDs of those
-/// it has asked for.
+/// What a client knows from what it was told: how many messages there are, and of each its UID and
+/// flags, if it has heard of them.
 #[derive(Default)]
 struct ClientModel {
-    uids: Vec<Option<u32>>,
+    messages: Vec<Known>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Known {
+    uid: Option<u32>,
+    /// Whether it has `\Deleted`, and whether `\Flagged`.
+    flags: Option<[bool; 2]>,
 }
 
 impl ClientModel {
@@ -289,12 +296,12 @@ impl ClientModel {
             let Some(number) = words.next().and_then(|word| word.parse::<usize>().ok()) else { continue };
             match words.next() {
                 Some("EXISTS") => {
-                    assert!(number >= self.uids.len(), "fewer messages without an expunge: {line}");
-                    self.uids.resize(number, None);
+                    assert!(number >= self.messages.len(), "fewer messages without an expunge: {line}");
+                    self.messages.resize(number, Known::default());
                 }
                 Some("EXPUNGE") => {
                     assert!(may_expunge, "expunge at the wrong time: {line}");
-                    self.uids.remove(number - 1);
+                    self.messages.remove(number - 1);
                 }
                 Some("FETCH") => self.on_fetch(number, line),
                 _ => {}
@@ -303,12 +310,36 @@ impl ClientModel {
     }
 
     fn on_fetch(&mut self, number: usize, line: &str) {
-        let known = &mut self.uids[number - 1];
-        let uid = line.split_once("UID ").map(|(_, rest)| rest.trim_end_matches(')'));
-        let uid = uid.and_then(|rest| rest.split([' ', ')']).next()?.parse().ok());
+        let known = &mut self.messages[number - 1];
+        let uid = line.split_once("UID ").and_then(|(_, rest)| rest.split([' ', ')']).next()?.parse().ok());
         if let Some(uid) = uid {
-            assert!(known.is_none_or(|known| known == uid), "another message under the same number: {line}");
-            *known = Some(uid);
+            assert!(known.uid.is_none_or(|known| known == uid), "another message under the same number: {line}");
+            known.uid = Some(uid);
+        }
+        if let Some((_, flags)) = line.split_once("FLAGS (") {
+            let flags = flags.split(')').next().unwrap();
+            known.flags = Some(["\\Deleted", "\\Flagged"].map(|flag| flags.contains(flag)));
+        }
+    }
+
+    /// What a client concludes from a silent STORE that went well, when it knew of `count` messages.
+    fn conclude(&mut self, count: usize, line: &str, said: &str) {
+        let Some(set) =
+            line.strip_prefix("STORE ").and_then(|rest| rest.strip_suffix(",*:* -FLAGS.SILENT (\\Deleted)"))
+        else {
+            return;
+        };
+        let (first, last) = set.split_once(':').unwrap();
+        let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+        if said.contains("b OK") {
+            for (index, known) in self.messages.iter_mut().enumerate() {
+                // Whoever was told otherwise in the answer knows better.
+                let told = said.contains(&format!("* {} FETCH", index + 1));
+                let number = index + 1;
+                if ((first..=last).contains(&number) || number == count) && !told {
+                    known.flags = known.flags.map(|[_, is_flagged]| [false, is_flagged]);
+                }
+            }
         }
     }
 }
@@ -318,6 +349,8 @@ fn deed() -> impl Strategy<Value = (bool, String, bool)> {
     let numbers = (1u32..8, 1u32..8).prop_map(|(one, other)| format!("{}:{}", one.min(other), one.max(other)));
     let plain = prop_oneof![
         numbers.clone().prop_map(|set| (format!("UID STORE {set} +FLAGS (\\Deleted)"), true)),
+        numbers.clone().prop_map(|set| (format!("UID STORE {set} +FLAGS (\\Flagged)"), true)),
+        numbers.clone().prop_map(|set| (format!("UID STORE {set} -FLAGS (\\Flagged)"), true)),
         numbers.clone().prop_map(|set| (format!("STORE {set},*:* -FLAGS.SILENT (\\Deleted)"), false)),
         numbers.clone().prop_map(|set| (format!("FETCH {set},* (UID FLAGS)"), false)),
         numbers.clone().prop_map(|set| (format!("FETCH {set} BODY[]"), false)),
@@ -341,16 +374,30 @@ proptest! {
         let mut client = ClientModel::default();
         client.read(&bench.command("a SELECT INBOX"), true);
         for (mine, line, may_expunge) in deeds {
-            match mine {
-                true => client.read(&bench.command(&format!("b {line}")), may_expunge),
-                false => bench.elsewhere(&format!("c {line}")),
+            if mine {
+                let count = client.messages.len();
+                let said = bench.command(&format!("b {line}"));
+                client.read(&said, may_expunge);
+                client.conclude(count, &line, &said);
+            } else {
+                bench.elsewhere(&format!("c {line}"));
             }
         }
         client.read(&bench.command("d NOOP"), true);
-        client.read(&bench.command("e FETCH 1:* UID"), false);
+        let told = client.messages.clone();
+        client.read(&bench.command("e FETCH 1:* (UID FLAGS)"), false);
         let inbox = bench.world.account.mailbox(&MailboxName::inbox()).unwrap();
-        let uids: Vec<Option<u32>> = inbox.iter().map(|(_, message)| Some(message.uid.get())).collect();
-        prop_assert_eq!(client.uids, uids);
+        let flags = |message: &crate::mailbox::Message| {
+            Some([message.flags.is_deleted(), message.flags.has(crate::mailbox::SystemFlag::Flagged)])
+        };
+        let truth: Vec<Known> = inbox
+            .iter()
+            .map(|(_, message)| Known { uid: Some(message.uid.get()), flags: flags(message) })
+            .collect();
+        prop_assert_eq!(&client.messages, &truth);
+        for (told, truth) in told.iter().zip(&truth) {
+            prop_assert!(told.flags.is_none() || told.flags == truth.flags, "{told:?} is {truth:?}");
+        }
     }
 
     #[test]
