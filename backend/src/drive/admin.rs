@@ -7,10 +7,7 @@ use laniakea_directory::AccountId;
 use laniakea_router::observe::{AdminRequest, AdminResponse, AdminRoutes};
 use serde_json::{Value, json};
 
-use crate::{
-    cluster::OwnableId,
-    drive::member::Member,
-};
+use crate::{cluster::OwnableId, drive::member::Member};
 
 /// Answers for one member.
 pub struct MemberAdmin(pub Arc<Member>);

@@ -16,7 +16,9 @@ use laniakea_router::{
         splice,
     },
     handoff::{Preamble, Protocol},
-    session::{Fault, ImapLogin, LoginOutcome, LoginRequest, Peer, Pop3Login, Protection, Session as Prelogin, Settings},
+    session::{
+        Fault, ImapLogin, LoginOutcome, LoginRequest, Peer, Pop3Login, Protection, Session as Prelogin, Settings,
+    },
 };
 use tokio::io::AsyncWriteExt;
 

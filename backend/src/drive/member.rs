@@ -89,7 +89,8 @@ impl Member {
             Fault::Unavailable
         })?;
         // Acting for somebody else is not offered: the authorization identity is the login name or empty (RFC 4616 §2).
-        let is_itself = request.authzid.as_ref().is_none_or(|id| id.is_empty() || id.eq_ignore_ascii_case(request.login.as_str()));
+        let is_itself =
+            request.authzid.as_ref().is_none_or(|id| id.is_empty() || id.eq_ignore_ascii_case(request.login.as_str()));
         if !proven || !is_itself {
             return Err(Fault::BadCredentials);
         }

@@ -277,7 +277,7 @@ impl<S: State> Owned<S> {
         &self.shared.drain
     }
 
-    /// Cancelled when the worker has ended.
+    /// Cancelled when the worker has ended, just before the ownership is given back: nothing may be shown afterwards.
     #[must_use]
     pub fn closed(&self) -> &CancellationToken {
         &self.shared.closed
@@ -372,8 +372,9 @@ impl<S: State> Worker<S> {
         if let Some(log) = self.log.take() {
             let _ = spawn_blocking(move || log.close()).await;
         }
-        self.cluster.release(self.shared.id, self.shared.epoch);
+        // Sessions first: none may show anything once somebody else can be the owner.
         self.shared.closed.cancel();
+        self.cluster.release(self.shared.id, self.shared.epoch);
     }
 
     async fn serve(&mut self) -> End {

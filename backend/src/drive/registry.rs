@@ -152,7 +152,11 @@ impl Registry {
             .accounts
             .iter()
             .filter_map(|cell| cell.get().map(|owned| (owned.recall(), owned.closed().clone()).1))
-            .chain(self.shards.iter().filter_map(|cell| cell.get().map(|owned| (owned.recall(), owned.closed().clone()).1)))
+            .chain(
+                self.shards
+                    .iter()
+                    .filter_map(|cell| cell.get().map(|owned| (owned.recall(), owned.closed().clone()).1)),
+            )
             .collect();
         for closed in closed {
             if tokio::time::timeout_at(deadline, closed.cancelled()).await.is_err() {
@@ -216,7 +220,8 @@ impl Registry {
             Claim::Owned { member, handoff, .. } => return Err(Opening::Elsewhere(Owner { member, handoff })),
         };
         let epoch = grant.epoch();
-        let opened = Owned::open(Arc::clone(&self.fs), &self.storage, grant, self.cluster.clone(), self.timing, prepare).await;
+        let opened =
+            Owned::open(Arc::clone(&self.fs), &self.storage, grant, self.cluster.clone(), self.timing, prepare).await;
         opened.map_err(|error| {
             tracing::error!(ownable = %id, %error, "could not open what was granted");
             self.cluster.release(id, epoch);

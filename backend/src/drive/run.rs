@@ -105,7 +105,8 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
         ticket_key,
         sessions: AtomicUsize::new(0),
     });
-    let mail = MailService::new(member.clone(), MailSettings { host: config.domain.clone(), handoff: settings.handoff });
+    let mail =
+        MailService::new(member.clone(), MailSettings { host: config.domain.clone(), handoff: settings.handoff });
     front.tasks.spawn({
         let mail = mail.clone();
         async move { mail.run().await }

@@ -4,12 +4,20 @@
 //! account leaves before a read permit was seen (read rule). One `select!` over a closed set: bytes, a newer state, the
 //! deadline, the account being given back, shutdown.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use laniakea_router::drive::Stream;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
     sync::watch,
     task::spawn_blocking,
     time::{Instant, timeout},
@@ -82,7 +90,6 @@ impl From<io::Error> for Leave {
 
 impl<M: Session> Talk<'_, M> {
     async fn run(&mut self) -> Ended {
-        let mut buffer = BytesMut::new();
         let mut asked_to_leave = false;
         let fenced = self.conversation.cluster.fenced();
         loop {
@@ -91,9 +98,6 @@ impl<M: Session> Talk<'_, M> {
             }
             let deadline =
                 self.machine.deadline().map_or_else(|| Instant::now() + Duration::from_secs(3600), Instant::from_std);
-            if buffer.capacity() < READ_BYTES {
-                buffer.reserve(READ_BYTES);
-            }
             tokio::select! {
                 biased;
                 () = fenced.cancelled() => return Ended::Fenced,
@@ -110,16 +114,22 @@ impl<M: Session> Talk<'_, M> {
                     if changed.is_err() { return Ended::Closed; }
                     self.show_state();
                 }
-                read = self.stream.read_buf(&mut buffer), if self.machine.wants_bytes() => match read {
-                    Ok(0) => { self.machine.handle(clock::now(), Input::Eof); if self.carry_out().await.is_err() { return Ended::Closed; } return Ended::ClientGone; }
-                    Ok(_) => {
-                        self.machine.handle(clock::now(), Input::Bytes(&buffer));
-                        buffer.clear();
-                    }
+                read = read_some(&mut self.stream), if self.machine.wants_bytes() => match read {
+                    Ok(bytes) if bytes.is_empty() => return self.on_eof().await,
+                    Ok(bytes) => self.machine.handle(clock::now(), Input::Bytes(&bytes)),
                     Err(_) => return Ended::ClientGone,
                 },
                 () = tokio::time::sleep_until(deadline) => self.machine.handle(clock::now(), Input::Deadline),
             }
+        }
+    }
+
+    /// The client says no more: what it asked for is still answered.
+    async fn on_eof(&mut self) -> Ended {
+        self.machine.handle(clock::now(), Input::Eof);
+        match self.carry_out().await {
+            Ok(()) => Ended::ClientGone,
+            Err(Leave(ended)) => ended,
         }
     }
 
@@ -184,6 +194,10 @@ impl<M: Session> Talk<'_, M> {
         if self.conversation.cluster.read_permit().await.is_err() {
             return Err(Leave(Ended::Fenced));
         }
+        // The permit speaks for the member; whether it still owns this account, its worker knows.
+        if self.conversation.pass.closed().is_cancelled() {
+            return Err(Leave(Ended::Closed));
+        }
         let written = timeout(WRITE_DEADLINE, async {
             self.stream.write_all(&self.out).await?;
             self.stream.flush().await
@@ -198,6 +212,22 @@ impl<M: Session> Talk<'_, M> {
         }
         Ok(())
     }
+}
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
+
+/// Waits for bytes, holding no buffer meanwhile: an idle session costs none. Empty at the end of the stream. May be
+/// dropped at any time without losing a byte.
+fn read_some(stream: &mut Stream) -> impl Future<Output = io::Result<Bytes>> + '_ {
+    poll_fn(move |cx| {
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut read = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
+            Poll::Ready(Ok(Bytes::copy_from_slice(read.filled())))
+        })
+    })
 }
 
 /// What a session hears of a commit that failed.
