@@ -303,11 +303,23 @@ async fn a_frozen_member_loses_its_connections() {
     let address = frozen.local_addr().unwrap();
     let rig = Rig::new(&[address], &[]).await;
     let lifeline = rig.context.routes.lifeline(address, &rig.context.drained);
-    rig.context.routes.on_unreachable(address);
+    rig.context.routes.watch().await;
     lifeline.cancelled().await;
     assert!(!rig.context.drained.is_cancelled());
     // A new connection has a new lifeline.
     assert!(!rig.context.routes.lifeline(address, &rig.context.drained).is_cancelled());
+}
+
+#[tokio::test]
+async fn a_member_that_stops_keeps_its_connections() {
+    let member = FakeMember::start().await;
+    let stopped = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let rig = Rig::new(&[member.address, stopped], &[]).await;
+    let lifelines = [member.address, stopped].map(|member| rig.context.routes.lifeline(member, &rig.context.drained));
+    rig.context.routes.watch().await;
+    assert!(rig.context.routes.is_up(member.address));
+    assert!(!rig.context.routes.is_up(stopped));
+    assert!(lifelines.iter().all(|lifeline| !lifeline.is_cancelled()));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use super::{
     client::serve_client,
     listener::{Gate, accept_loop, bind},
     tls::TlsError,
-    upkeep::{keep_cache, load_cache, reload, report},
+    upkeep::{keep_cache, load_cache, reload, report, watch},
 };
 use crate::observe::{Admin, AdminToken, install_metrics, serve_http};
 
@@ -80,6 +80,7 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
     }
     context.tasks.spawn(report(context.clone()));
     context.tasks.spawn(reload(context.clone()));
+    context.tasks.spawn(watch(context.clone()));
     if let Some(file) = settings.cache_file.clone() {
         load_cache(&context, &file).await;
         context.tasks.spawn(keep_cache(context.clone(), file));

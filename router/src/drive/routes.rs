@@ -12,7 +12,10 @@ use std::{
 use dashmap::DashMap;
 use laniakea_directory::{AccountId, AccountRecord, ClusterName, ClusterRecord, Directory, LookupError};
 use parking_lot::Mutex;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{dial, login::probe};
@@ -180,6 +183,26 @@ impl Routes {
     #[must_use]
     pub fn lifeline(&self, member: SocketAddr, drained: &CancellationToken) -> CancellationToken {
         self.lifelines.entry(member).or_insert_with(|| drained.child_token()).clone()
+    }
+
+    /// Looks whether the members that connections are forwarded to still answer, so that clients which only listen are
+    /// not left with a member that is frozen or gone.
+    pub async fn watch(&self) {
+        let members: Vec<SocketAddr> = self.lifelines.iter().map(|line| *line.key()).collect();
+        let mut probes = JoinSet::new();
+        for member in members.into_iter().filter(|member| self.is_up(*member)) {
+            probes.spawn(async move { (member, probe(member).await) });
+        }
+        while let Some(Ok((member, answer))) = probes.join_next().await {
+            let Err(error) = answer else { continue };
+            if !error.is_silence() {
+                // It stops, or is gone: its connections end by themselves, and nothing is left to be watched.
+                self.lifelines.remove(&member);
+            }
+            if error.is_unreachable() {
+                self.on_unreachable(member);
+            }
+        }
     }
 
     /// Whether a member should be tried now.

@@ -7,10 +7,14 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::MissedTickBehavior;
+
 use super::RouterContext;
 
 /// How often the state of the directory and of members is put into the metrics.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
+/// How often each member with forwarded connections is asked for a greeting.
+const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// How often the remembered routes are saved.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
@@ -28,6 +32,19 @@ pub(super) async fn report(context: Arc<RouterContext>) {
             () = context.shutdown.cancelled() => return,
         }
     }
+}
+
+/// Looks after the members that connections are forwarded to.
+pub(super) async fn watch(context: Arc<RouterContext>) {
+    let mut ticks = tokio::time::interval(WATCH_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let watching = async {
+        loop {
+            ticks.tick().await;
+            context.routes.watch().await;
+        }
+    };
+    let _: Option<()> = context.shutdown.run_until_cancelled(watching).await;
 }
 
 /// Begins with what the last process knew, so that a router may restart while the directory is down.
