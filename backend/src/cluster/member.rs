@@ -136,13 +136,20 @@ impl Member {
             MemberEvent::Heard(message) => self.on_message(message),
             MemberEvent::Claims(claims) => self.on_claims(claims),
             MemberEvent::Abandon { request, ownable } => {
-                if let Some(waiting) = self.wanted.get_mut(&ownable) {
-                    waiting.retain(|one| *one != request);
-                }
+                self.abandon(request, ownable);
                 Vec::new()
             }
             MemberEvent::Releases(released) => self.on_releases(&released),
             MemberEvent::Leave => self.on_leave(),
+        }
+    }
+
+    /// A claim that was told will be answered, and its answer must find its place.
+    fn abandon(&mut self, request: u64, ownable: OwnableId) {
+        let Some(waiting) = self.wanted.get_mut(&ownable) else { return };
+        waiting.retain(|one| *one != request);
+        if waiting.is_empty() && self.session != Session::Registered {
+            self.wanted.remove(&ownable);
         }
     }
 

@@ -188,6 +188,12 @@ impl Controller {
         self.table.find(incarnation).is_some_and(|(_, registrant)| registrant.is_registered)
     }
 
+    /// How many grants it has given.
+    #[must_use]
+    pub const fn granted_count(&self) -> u64 {
+        self.next_number - 1
+    }
+
     /// How many ownables have an owner.
     #[must_use]
     pub fn owned_count(&self) -> usize {

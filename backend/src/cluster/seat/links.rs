@@ -21,8 +21,7 @@ pub enum Side {
 impl Seat {
     pub(super) fn on_link_up(&mut self, now: Moment, link: LinkId, side: Side, peer: Peer) {
         let incarnation = peer.incarnation.clone();
-        let is_fenced = self.buried.get(&incarnation.member).is_some_and(|highest| incarnation.number <= *highest);
-        if is_fenced || incarnation == self.me.incarnation {
+        if self.buried.contains(&incarnation) || incarnation == self.me.incarnation {
             return self.commands.push(Command::HangUp(link));
         }
         self.links.insert(link, (incarnation.clone(), side));

@@ -182,8 +182,8 @@ pub struct Seat {
     election: Election,
     contacts: BTreeMap<Incarnation, Contact>,
     links: BTreeMap<LinkId, (Incarnation, Side)>,
-    /// The highest incarnation of each member that is known to be fenced.
-    buried: BTreeMap<MemberName, u64>,
+    /// Who is known to be fenced; of each member the latest few.
+    buried: BTreeSet<Incarnation>,
     /// Fences the arbiter has not answered yet.
     fencing: BTreeSet<Incarnation>,
     /// Who is registered, as the controller said in its answer to the ping sent then.
@@ -235,7 +235,7 @@ impl Seat {
             election: Election::default(),
             contacts: BTreeMap::new(),
             links: BTreeMap::new(),
-            buried: BTreeMap::new(),
+            buried: BTreeSet::new(),
             fencing: BTreeSet::new(),
             registered: None,
             watch: Watch {

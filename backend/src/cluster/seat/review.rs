@@ -15,6 +15,9 @@ const STORAGE_LOST: Duration = Duration::from_secs(5);
 /// … in the eyes of one whose own is younger than this.
 const STORAGE_FINE: Duration = Duration::from_secs(1);
 
+/// How many fenced incarnations of a member are remembered. An older one that still runs is fenced again.
+const BURIED_MAX: usize = 16;
+
 impl Seat {
     /// When to step with [`super::Event::Timer`] at the latest.
     #[must_use]
@@ -76,10 +79,8 @@ impl Seat {
     /// Of several incarnations of one member only the latest lives.
     fn bury_replaced(&mut self, now: Moment) {
         let is_replaced = |one: &Incarnation| {
-            let buried = self.buried.get(&one.member).is_some_and(|highest| one.number < *highest);
-            buried
-                || one.is_older_than(&self.me.incarnation)
-                || self.contacts.keys().any(|other| one.is_older_than(other))
+            let mut others = self.contacts.keys().chain(&self.buried).chain([&self.me.incarnation]);
+            others.any(|other| one.is_older_than(other))
         };
         let replaced: Vec<_> = self.contacts.keys().filter(|one| is_replaced(one)).cloned().collect();
         for incarnation in replaced {
@@ -197,8 +198,7 @@ impl Seat {
     /// its ticks fail from now on.
     pub(super) fn on_fenced(&mut self, now: Moment, incarnation: &Incarnation) {
         self.notice(Notice::Fenced(incarnation.clone()));
-        let highest = self.buried.entry(incarnation.member.clone()).or_default();
-        *highest = incarnation.number.max(*highest);
+        self.remember_fenced(incarnation);
         let lease_is_over =
             self.contacts.get(incarnation).is_some_and(|one| one.was_met() || self.is_certainly_dead(one));
         match self.contacts.get_mut(incarnation) {
@@ -211,10 +211,19 @@ impl Seat {
     /// Nothing can be answered by this incarnation any more: what it owned may be granted.
     fn free(&mut self, now: Moment, incarnation: &Incarnation) {
         self.hang_up(incarnation);
-        let highest = self.buried.entry(incarnation.member.clone()).or_default();
-        *highest = incarnation.number.max(*highest);
+        self.remember_fenced(incarnation);
         self.contacts.remove(incarnation);
         self.run_controller(now, ControllerEvent::Fenced(incarnation.clone()));
+    }
+
+    /// What a fenced incarnation says does not count, should it still run.
+    fn remember_fenced(&mut self, incarnation: &Incarnation) {
+        self.buried.insert(incarnation.clone());
+        let of_member = self.buried.iter().filter(|one| one.member == incarnation.member);
+        let surplus = of_member.clone().count().saturating_sub(BURIED_MAX);
+        for old in of_member.take(surplus).cloned().collect::<Vec<_>>() {
+            self.buried.remove(&old);
+        }
     }
 
     /// Who is fenced, or gone without us, is forgotten when no lease can be left.
@@ -371,8 +380,7 @@ impl Seat {
 
     /// Nothing is to be expected of myself, nor of who is fenced: a listing may be old.
     fn is_known_dead(&self, peer: &Peer) -> bool {
-        let Incarnation { member, number } = &peer.incarnation;
-        peer.incarnation == self.me.incarnation || self.buried.get(member).is_some_and(|highest| number <= highest)
+        peer.incarnation == self.me.incarnation || self.buried.contains(&peer.incarnation)
     }
 
     /// Who was known when the survey was asked for and is not listed has no live directory any more.

@@ -38,6 +38,9 @@ pub use volume::{VOLUME_FORMAT, VolumeError, check_storage, initialise_storage};
 /// Terms and incarnations that are kept for people to read; none of them is needed.
 const HISTORY: usize = 16;
 
+/// How the names begin that are made only to be listed with the others.
+const PROBE: &str = "look-";
+
 /// Attempts to win a race for a name before something must be wrong.
 const RACES_MAX: u32 = 1000;
 
@@ -142,10 +145,13 @@ impl FileArbiter {
     /// changed; and whoever joins or gathers must miss nobody.
     fn list_fresh(&self, folder: &str) -> io::Result<Vec<String>> {
         let folder = self.root.join(folder);
-        let probe = folder.join(format!("look-{:032x}-", rand::random::<u128>()));
-        File::create_new(&probe)?;
-        fs::remove_file(&probe)?;
-        list(&folder)
+        File::create_new(folder.join(format!("{PROBE}{:032x}-", rand::random::<u128>())))?;
+        let (probes, names): (Vec<_>, Vec<_>) = list(&folder)?.into_iter().partition(|name| name.starts_with(PROBE));
+        // Those of others too: who probes at this moment does not need them any more, who died left them behind.
+        for probe in probes {
+            fs::remove_file(folder.join(probe)).or_else(nothing_if_missing)?;
+        }
+        Ok(names)
     }
 
     fn live(&self, incarnation: &Incarnation) -> PathBuf {

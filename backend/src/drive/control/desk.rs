@@ -132,6 +132,8 @@ pub(super) struct Desk {
     listings: HashMap<u64, (Owners, oneshot::Sender<Owners>)>,
     leaving: Option<oneshot::Sender<()>>,
     departed: bool,
+    /// The term and its grants that the metrics have.
+    observed: (u64, u64),
     ended: CancellationToken,
 }
 
@@ -146,6 +148,7 @@ impl Desk {
             listings: HashMap::new(),
             leaving: None,
             departed: false,
+            observed: (0, 0),
             ended: CancellationToken::new(),
         }
     }
@@ -177,7 +180,10 @@ impl Desk {
                     let link = self.next_link();
                     self.spawn(self.office.links.clone().accept(link, stream));
                 }
-                () = tokio::time::sleep_until(Instant::now() + wait) => self.step(clock::now(), Event::Timer),
+                () = tokio::time::sleep_until(Instant::now() + wait) => {
+                    self.step(clock::now(), Event::Timer);
+                    self.observe_controller();
+                }
             }
         }
         self.office.shared.set_lease(None);
@@ -272,6 +278,15 @@ impl Desk {
         for command in self.office.seat.step(now, event) {
             self.carry_out(command);
         }
+    }
+
+    /// What only the controller's member can count.
+    fn observe_controller(&mut self) {
+        let Some(controller) = self.office.seat.controller() else { return };
+        let (term, granted) = (controller.term(), controller.granted_count());
+        let before = if self.observed.0 == term { self.observed.1 } else { 0 };
+        self.observed = (term, granted);
+        observe::controller(granted - before, controller.owned_count());
     }
 
     fn carry_out(&mut self, command: Command) {

@@ -52,6 +52,12 @@ pub(super) fn show(view: &ClusterView) {
     metrics::gauge!("laniakea_cluster_controller_count").set(if view.is_controller() { 1.0 } else { 0.0 });
 }
 
+/// Tells what the controller did since it was asked last.
+pub(super) fn controller(granted: u64, owned: usize) {
+    metrics::counter!("laniakea_cluster_grants_total").increment(granted);
+    metrics::gauge!("laniakea_cluster_owned_count").set(f64::from(u32::try_from(owned).unwrap_or(u32::MAX)));
+}
+
 const fn why(offence: Offence) -> &'static str {
     match offence {
         Offence::KeptRecalled => "it did not release in time what was recalled",

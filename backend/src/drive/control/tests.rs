@@ -237,6 +237,89 @@ async fn a_wrong_key_or_a_missing_volume_is_refused() {
     assert!(matches!(ClusterHandle::start(settings).await, Err(StartError::Listen(_))), "it is running already");
 }
 
+/// One member as a process of its own: owns account 1, and ends with code 75 when it is fenced.
+#[tokio::test]
+#[ignore = "the other process of the tests below"]
+async fn member_process() {
+    let Ok(folder) = std::env::var("LANIAKEA_TEST_FOLDER") else { return };
+    let world = World { folder: tempfile::TempDir::with_prefix_in("unused", &folder).unwrap() };
+    let mut settings = world.settings("z");
+    (settings.storage, settings.key) = (Path::new(&folder).join("storage"), Path::new(&folder).join("key"));
+    let handle = ClusterHandle::start(settings).await.unwrap();
+    let _grant = handle.claim(account(1)).await.unwrap();
+    handle.fenced().cancelled().await;
+    assert_eq!(handle.validate().await, Err(Fenced));
+    std::process::exit(75);
+}
+
+/// A child process, killed when the test ends.
+struct Child(std::process::Child);
+
+impl Child {
+    async fn start(world: &World, fellow: &ClusterHandle) -> Self {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "drive::control::tests::member_process", "--ignored"])
+            .env("LANIAKEA_TEST_FOLDER", world.folder.path())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let owns = |owners: &[(OwnableId, MemberName, Epoch)]| owners.iter().any(|(one, _, _)| *one == account(1));
+        in_time(async {
+            while !fellow.owners().await.is_ok_and(|owners| owns(&owners)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        Self(child)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_is_killed_loses_its_accounts_at_once() {
+    let world = World::new();
+    let fellow = world.start("a").await;
+    let child = Child::start(&world, &fellow).await;
+    child.signal(rustix::process::Signal::KILL);
+    let begun = std::time::Instant::now();
+    taken_over(&fellow, 1).await;
+    eprintln!("takeover from a killed process: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_process_that_is_frozen_finds_itself_fenced_when_it_wakes() {
+    let world = World::new();
+    let fellow = world.start("a").await;
+    let mut child = Child::start(&world, &fellow).await;
+    child.signal(rustix::process::Signal::STOP);
+    let begun = std::time::Instant::now();
+    taken_over(&fellow, 1).await;
+    eprintln!("takeover from a frozen process: {:?}", begun.elapsed());
+    child.signal(rustix::process::Signal::CONT);
+    let status = in_time(async {
+        loop {
+            match child.0.try_wait().unwrap() {
+                Some(status) => return status,
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    })
+    .await;
+    assert_eq!(status.code(), Some(75));
+}
+
 /// Prints what things cost here. `cargo test -p laniakea-backend --lib figures -- --ignored --nocapture`
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures, and proves nothing"]
