@@ -167,7 +167,7 @@ impl Up {
         if kept.as_ref() != Some(&text) {
             home.put_secret(NAME, text.clone().into_bytes())?;
         }
-        Ok(Password { text, is_new })
+        Ok(Password { text, is_first: kept.is_none(), is_new })
     }
 }
 
@@ -291,7 +291,13 @@ async fn begin(supervisor: &mut Supervisor, config: &Config, plan: &Plan, passwo
     supervisor.until_ready(&[Kind::Directory], |ready, name| show(&progress, ready, name)).await?;
     let base = usize::from(config.directory.embedded.is_some());
     progress.set_message("accounts");
-    provision::provision(config, plan, password, &progress).await?;
+    let new = provision::provision(config, plan, password, &progress).await?;
+    let old = u64::from(plan.accounts).saturating_sub(u64::try_from(new).unwrap_or(u64::MAX));
+    if plan.ldap.is_some() && password.is_first && old > 0 {
+        say(format_args!(
+            "{old} of the accounts were in the directory already: they keep their passwords and clusters"
+        ));
+    }
     supervisor.start(&[Kind::Member, Kind::Router])?;
     supervisor.until_ready(&[Kind::Member, Kind::Router], |ready, name| show(&progress, base + ready, name)).await?;
     progress.finish_and_clear();

@@ -105,7 +105,7 @@ impl Plan {
             )));
         }
         let names: Vec<String> = self.cluster_names().collect();
-        for name in self.storage.keys().filter(|name| !names.contains(name)) {
+        if let Some(name) = self.storage.keys().find(|name| !names.contains(name)) {
             return Err(Failure::usage(format_args!(
                 "--storage names `{name}`, but the clusters are {}",
                 names.join(", ")

@@ -17,17 +17,19 @@ const PORTION: u32 = 500;
 /// The password all accounts made here have.
 pub struct Password {
     pub text: String,
+    /// Whether this is the first start in this folder.
+    pub is_first: bool,
     /// Whether it differs from that of the last start.
     pub is_new: bool,
 }
 
-/// Sees to it that every cluster and every account of the plan has its entry.
+/// Sees to it that every cluster and every account of the plan has its entry. Returns how many accounts were new.
 pub async fn provision(
     config: &Config,
     plan: &Plan,
     password: &Password,
     progress: &ProgressBar,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
     let admin = Admin::connect(&config.directory).await.context("log in to the directory as its administrator")?;
     admin.prepare().await.context("prepare the directory")?;
     for cluster in &config.clusters {
@@ -38,12 +40,16 @@ pub async fn provision(
     // One hash serves all: whoever reads one entry knows the password of all of them anyway.
     let hashed = hash_password(&Secret::new(password.text.clone().into_bytes()));
     let clusters: Vec<String> = plan.cluster_names().collect();
+    let mut new = 0;
     let mut first = 1;
     while first <= plan.accounts {
         let last = plan.accounts.min(first + PORTION - 1);
         let accounts = (first..=last).map(|number| account(&plan.domain, number, &clusters, &hashed));
         let accounts = accounts.collect::<anyhow::Result<Vec<_>>>()?;
-        admin.add_many(accounts).await.with_context(|| format!("enter accounts {first} to {last} in the directory"))?;
+        new += admin
+            .add_many(accounts)
+            .await
+            .with_context(|| format!("enter accounts {first} to {last} in the directory"))?;
         progress.set_message(format!("accounts: {last} of {}", plan.accounts));
         first = last + 1;
     }
@@ -54,7 +60,7 @@ pub async fn provision(
             admin.set(&name, vec![change]).await.with_context(|| format!("set the password of {name}"))?;
         }
     }
-    Ok(())
+    Ok(new)
 }
 
 /// `user1@DOMAIN` and so on.

@@ -31,6 +31,12 @@ const READY_EVERY: Duration = Duration::from_millis(50);
 /// How long a process may take to become ready.
 pub const READY_DEADLINE: Duration = Duration::from_secs(60);
 
+/// The exit code of a process that could not go on but may when started again: a fenced member.
+const TEMPORARY: i32 = 75;
+
+/// The exit code of a process whose configuration must be changed first.
+const CONFIGURATION: i32 = 78;
+
 /// Something that happened to the process with this number in the list.
 enum Event {
     Ended(usize, std::io::Result<ExitStatus>),
@@ -84,8 +90,8 @@ impl Supervisor {
             progress(ready, &name);
             let Some(metrics) = metrics else { continue };
             while !admin::is_ready(metrics).await {
-                while let Some(ended) = self.events.try_join_next() {
-                    self.explain_early_end(ended)?;
+                while let Some(Ok(event)) = self.events.try_join_next() {
+                    self.on_early_event(event)?;
                 }
                 if begin.elapsed() > READY_DEADLINE {
                     return Err(self.not_ready(*index));
@@ -110,19 +116,34 @@ impl Supervisor {
         }
     }
 
-    /// A process that ends before all is ready has something to say.
-    fn explain_early_end(&mut self, ended: Result<Event, tokio::task::JoinError>) -> Result<(), Failure> {
-        let Ok(Event::Ended(index, Ok(status))) = ended else { return Ok(()) };
-        let Some(process) = self.processes.get_mut(index) else { return Ok(()) };
+    /// A process that ends before all is ready has something to say, unless it only asks to be started again.
+    fn on_early_event(&mut self, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Ended(index, status) => {
+                let code = status.as_ref().ok().and_then(ExitStatus::code);
+                match self.restart_after {
+                    RestartAfter::Delay(_) if code == Some(TEMPORARY) => self.on_end(index, status),
+                    RestartAfter::Delay(_) | RestartAfter::Never => return Err(self.early_end(index, status)),
+                }
+            }
+            Event::Due(index) => self.start_one(index)?,
+            Event::Ready(..) => {}
+        }
+        Ok(())
+    }
+
+    fn early_end(&mut self, index: usize, status: std::io::Result<ExitStatus>) -> Failure {
+        let code = status.as_ref().ok().and_then(ExitStatus::code);
+        let how = status.map_or_else(|error| format!("cannot be watched: {error}"), describe);
+        let Some(process) = self.processes.get_mut(index) else { return anyhow::anyhow!("a process {how}").into() };
         process.is_running = false;
         let text = anyhow::anyhow!(
-            "{} {} before it was ready; the end of {}:\n{}",
+            "{} {how} before all was ready; the end of {}:\n{}",
             process.name,
-            describe(status),
             process.log.display(),
             process.last_words()
         );
-        Err(if status.code() == Some(78) { Failure::Configuration(text) } else { Failure::Temporary(text) })
+        if code == Some(CONFIGURATION) { Failure::Configuration(text) } else { Failure::Temporary(text) }
     }
 
     /// Keeps all running until a signal asks to stop.
