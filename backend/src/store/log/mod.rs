@@ -5,22 +5,27 @@
 //! [`Stored`]; nothing may be promised to anybody before the last. Whether the writer still is the owner is not known
 //! here: that is what the tick between `Synced` and `Stored` proves.
 
+mod segments;
+mod snapshots;
+mod stages;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use self::stages::{Appended, Stored, Synced, WriteError};
+
+use self::segments::LinkError;
 use super::batch::{Batch, Place};
-use super::blob::{self, BodyRef, Reader};
-use super::files::{Published, make_dir, publish, read_segment_header};
+use super::blob::{self, Reader};
+use super::format::Position;
 use super::format::batch::{self as frame, BatchHeader, HEADER_BYTES};
 use super::format::layout::Name;
 use super::format::record::INLINE_BODY_BYTES_MAX;
 use super::format::segment::{Seal, SegmentHeader};
-use super::format::snapshot::{SnapshotHeader, encode_discards};
-use super::format::{ALIGNMENT, Position, checksum};
 use super::fs::{Fs, FsFile};
-use super::recover::{Carry, Found, OpenError, Own, Recovered, SNAPSHOTS_KEPT, records, recover};
+use super::recover::{Found, OpenError, Own, Recovered, records, recover};
 use super::sabotage::{self, Sabotage};
 
 /// When a log takes snapshots and begins new segments.
@@ -44,58 +49,6 @@ impl Default for Limits {
             snapshot_bytes: 8 << 20,
             snapshot_records: 10_000,
             inline_body_bytes: INLINE_BODY_BYTES_MAX,
-        }
-    }
-}
-
-/// A batch that is in the file, perhaps not yet on disk.
-#[derive(Debug)]
-#[must_use = "a batch that is not synced is not safe"]
-pub struct Appended {
-    seq: u64,
-}
-
-/// A batch that survives a crash, if its writer was the owner.
-#[derive(Debug)]
-#[must_use = "a batch counts only when its writer has been found to be the owner still"]
-pub struct Synced {
-    seq: u64,
-}
-
-/// A batch that is part of the ownable for ever: its writer was the owner after it had been synced.
-#[derive(Debug)]
-pub struct Stored {
-    seq: u64,
-}
-
-impl Stored {
-    /// The number of the batch, from 1.
-    #[must_use]
-    pub fn seq(&self) -> u64 {
-        self.seq
-    }
-}
-
-/// Why a batch or a snapshot was not written. If the log [is poisoned](Log::is_poisoned) by it, only [`Log::reopen`] is
-/// left.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// Another ownership has written to it: give the ownable up.
-    #[error("write the log: another ownership has written to it")]
-    Stale,
-    /// The storage is full. Nothing was written that counts; a smaller batch may still fit.
-    #[error("write the log: storage is full")]
-    Full(#[source] io::Error),
-    /// The disk failed, or a writer of old times took the next segment's name: open the log again.
-    #[error("write the log")]
-    Io(#[source] io::Error),
-}
-
-impl From<io::Error> for WriteError {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(error),
-            _ => Self::Io(error),
         }
     }
 }
@@ -155,14 +108,6 @@ struct Unsaved {
     bytes: u64,
     records: u64,
     snapshot_bytes: u64,
-}
-
-/// Why a new segment did not come to be.
-enum LinkError {
-    Stale,
-    /// A writer with a lower epoch has the name.
-    Overtaken,
-    Io(io::Error),
 }
 
 /// How often writers of old times may take the next name before opening is given up. Each of them can do it once.
@@ -301,11 +246,7 @@ impl<F: Fs> Log<F> {
         self.state = State::Poisoned;
         self.next_file = batch.place.next_file + batch.files.len() as u64;
         if self.current.is_none() {
-            self.link_segment(None).map_err(|error| match error {
-                LinkError::Stale => WriteError::Stale,
-                LinkError::Overtaken => WriteError::Io(io::Error::other("a late writer took the next segment")),
-                LinkError::Io(error) => WriteError::from(error),
-            })?;
+            self.link_segment(None)?;
         }
         let here = (self.end.generation, self.end.offset);
         assert!((batch.place.generation, batch.place.offset) == here, "a batch is written where it was begun");
@@ -361,83 +302,6 @@ impl<F: Fs> Log<F> {
         Stored { seq: synced.seq }
     }
 
-    /// Whether so much was written since the last snapshot that it is time for another.
-    #[must_use]
-    pub fn snapshot_due(&self) -> bool {
-        let Unsaved { bytes, records, snapshot_bytes } = self.unsaved;
-        bytes >= self.limits.snapshot_bytes.max(snapshot_bytes)
-            || records >= self.limits.snapshot_records
-            || (self.current.is_some() && records > 0 && self.end.offset >= self.limits.segment_bytes)
-    }
-
-    /// How many changes were written since the last snapshot: what an opening would have to replay.
-    #[must_use]
-    pub fn unsaved_records(&self) -> u64 {
-        self.unsaved.records
-    }
-
-    /// Writes the state as of the last batch, so that the next opening need not read what came before; begins a new
-    /// segment when the present one is long enough; deletes files that nobody needs.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
-    pub fn snapshot(&mut self, state: &[u8]) -> Result<(), WriteError> {
-        assert!(self.state != State::Unsynced, "a snapshot describes what is on disk");
-        if self.state == State::Poisoned {
-            return Err(WriteError::Io(io::Error::other("the log failed before")));
-        }
-        if self.end.seq == 0 {
-            return Ok(());
-        }
-        let name = Name::Snapshot { seq: self.end.seq, epoch: self.epoch };
-        self.write_snapshot(name, state)?;
-        self.prepared = None;
-        self.unsaved = Unsaved { snapshot_bytes: state.len() as u64, ..Unsaved::default() };
-        self.snapshots.retain(|(kept, _)| *kept != name);
-        self.snapshots.insert(0, (name, Some(self.end)));
-        for (old, _) in self.snapshots.drain(SNAPSHOTS_KEPT.min(self.snapshots.len())..) {
-            self.doomed.push((self.end.seq + 1, old));
-        }
-        if self.current.is_some() && self.end.offset >= self.limits.segment_bytes {
-            self.rotate()?;
-        }
-        self.sweep();
-        Ok(())
-    }
-
-    fn write_snapshot(&self, name: Name, state: &[u8]) -> Result<(), WriteError> {
-        let discards = encode_discards(self.discards.iter().map(|(generation, bytes)| (*generation, *bytes)));
-        let header = SnapshotHeader {
-            epoch: self.epoch,
-            position: self.end,
-            state_length: state.len() as u64,
-            state_checksum: checksum(state, 0),
-            discards_length: discards.len() as u64,
-            discards_checksum: checksum(&discards, 0),
-        };
-        let mut rest = vec![0; state.len().next_multiple_of(ALIGNMENT) - state.len()];
-        rest.extend_from_slice(&discards);
-        rest.extend_from_slice(&header.footer());
-        let temporary = Name::Temporary { epoch: self.epoch, nonce: self.fs.nonce() };
-        match publish(&*self.fs, &self.dir, temporary, name, &[&header.encode(), state, &rest])? {
-            Published::Done(_) => Ok(()),
-            // Written by this very ownership before the log was opened again; now its name is made sure of.
-            Published::Taken => Ok(self.fs.sync_dir(&self.dir)?),
-        }
-    }
-
-    /// Goes on in a new segment.
-    fn rotate(&mut self) -> Result<(), WriteError> {
-        self.state = State::Poisoned;
-        self.link_segment(None).map_err(|error| match error {
-            LinkError::Stale => WriteError::Stale,
-            LinkError::Overtaken => WriteError::Io(io::Error::other("the next segment belongs to the past")),
-            LinkError::Io(error) => WriteError::from(error),
-        })?;
-        self.state = State::Ready;
-        Ok(())
-    }
-
     /// Ends the log in order, before its ownable is released: the next opening need not make sure that nothing is added
     /// any more.
     ///
@@ -460,24 +324,6 @@ impl<F: Fs> Log<F> {
     #[must_use]
     pub fn reader(&self) -> Reader<F> {
         self.reader.clone()
-    }
-
-    /// Takes note of bodies that no message names any more, neither in its own mailbox nor as a copy in another.
-    ///
-    /// To be called when the batch that expunged the last of them is [`Stored`]. The bytes are only counted here;
-    /// compaction reclaims them.
-    pub fn discard(&mut self, bodies: impl Iterator<Item = BodyRef>) {
-        for body in bodies {
-            if let BodyRef::Inline { generation, length, .. } = body {
-                *self.discards.entry(generation).or_default() += u64::from(length);
-            }
-        }
-    }
-
-    /// How many bytes of the log are bodies that no message names any more: what compaction could win.
-    #[must_use]
-    pub fn discarded_bytes(&self) -> u64 {
-        self.discards.values().sum()
     }
 
     /// Writes a complete frame at the end of the current segment.
@@ -511,120 +357,6 @@ impl<F: Fs> Log<F> {
             chain: self.end.chain,
             offset: self.end.offset,
             records,
-        }
-    }
-
-    /// The header of the segment that continues this log.
-    fn next_header(&self) -> SegmentHeader {
-        let needed = self.oldest_needed();
-        let mut seals = self.older.clone();
-        if self.end.generation > 0 {
-            seals.push(Seal::from(self.end));
-        }
-        seals.retain(|seal| seal.body_bytes > 0 || seal.generation >= needed);
-        SegmentHeader {
-            epoch: self.epoch,
-            generation: self.end.generation + 1,
-            nonce: self.fs.nonce(),
-            first_seq: self.end.seq + 1,
-            chain: self.end.chain,
-            acked: self.acked,
-            snapshot: self.snapshots.first().map(|(name, _)| *name),
-            seals,
-            identity: self.fs.identity().to_owned(),
-        }
-    }
-
-    /// The oldest segment that an opening could have to replay: the one of the snapshot to fall back to.
-    fn oldest_needed(&self) -> u64 {
-        match (self.snapshots.len() >= SNAPSHOTS_KEPT, self.snapshots.last()) {
-            (true, Some((_, Some(position)))) => position.generation,
-            _ => 0,
-        }
-    }
-
-    /// Makes the next segment, with the batch that is to be carried over already inside.
-    fn link_segment(&mut self, carry: Option<&Carry>) -> Result<(), LinkError> {
-        let header = self.prepared.take().unwrap_or_else(|| self.next_header());
-        assert!(
-            header.generation == self.end.generation + 1 && header.chain == self.end.chain,
-            "segments are in order"
-        );
-        let (name, nonce) = (Name::Segment { generation: header.generation }, header.nonce);
-        if header.generation == 1 {
-            make_dir(&*self.fs, &self.dir).map_err(LinkError::Io)?;
-        }
-        if self.name_in_doubt && !sabotage::on(Sabotage::SkipOldNameSync) {
-            // The new header says that the old segment is there; so it has to stay.
-            self.fs.sync_dir(&self.dir).map_err(LinkError::Io)?;
-        }
-        let header_bytes = header.encode();
-        let mut end =
-            Position { generation: header.generation, offset: header_bytes.len() as u64, body_bytes: 0, ..self.end };
-        let mut carried = Vec::new();
-        if let Some(carry) = carry {
-            carried.resize(HEADER_BYTES, 0);
-            carried.extend_from_slice(&carry.records);
-            let batch = BatchHeader { offset: end.offset, ..self.batch_header(carry.records.len(), carry.count) };
-            end.chain = frame::seal(&mut carried, &batch, nonce);
-            end.seq = batch.seq;
-            end.offset += carried.len() as u64;
-            end.body_bytes = super::recover::inline_bytes(&carry.records);
-        }
-        self.attempted = Some(Own { nonce, synced: end.offset });
-        let temporary = Name::Temporary { epoch: self.epoch, nonce };
-        let published = publish(&*self.fs, &self.dir, temporary, name, &[&header_bytes, &carried]);
-        let file = match published {
-            Ok(Published::Done(file)) => file,
-            Ok(Published::Taken) => self.look_at_rival(name, nonce)?,
-            Err(error) => return Err(LinkError::Io(error)),
-        };
-        let file = Arc::new(file);
-        self.forget_unneeded(&header);
-        self.reader.remember_segment(header.generation, Arc::clone(&file));
-        self.older = header.seals;
-        self.end = end;
-        self.name_in_doubt = false;
-        self.current = Some(Current { file, nonce, synced: end.offset });
-        Ok(())
-    }
-
-    /// Somebody's file has the name: tells whose it is.
-    fn look_at_rival(&self, name: Name, nonce: u64) -> Result<F::File, LinkError> {
-        let file = self.fs.open(&name.within(&self.dir)).map_err(LinkError::Io)?;
-        match read_segment_header(&file) {
-            // The link was made and its answer was lost. This handle cannot write: let the log be opened again.
-            Ok((header, _)) if header.nonce == nonce => Err(LinkError::Io(io::Error::other("the answer was lost"))),
-            Ok((header, _)) if header.epoch < self.epoch || sabotage::on(Sabotage::IgnoreEpochs) => {
-                Err(LinkError::Overtaken)
-            }
-            Ok(_) => Err(LinkError::Stale),
-            Err(error) => Err(LinkError::Io(io::Error::other(error))),
-        }
-    }
-
-    /// Dooms the segments that the new header does not name any more, and forgets what was discarded in them.
-    fn forget_unneeded(&mut self, header: &SegmentHeader) {
-        let sealed: Vec<u64> = header.seals.iter().map(|seal| seal.generation).collect();
-        let gone = self
-            .older
-            .iter()
-            .map(|seal| seal.generation)
-            .chain((self.end.generation > 0).then_some(self.end.generation));
-        for generation in gone.filter(|generation| !sealed.contains(generation)) {
-            self.discards.remove(&generation);
-            self.doomed.push((header.first_seq, Name::Segment { generation }));
-        }
-    }
-
-    /// Deletes what has no use any more, as far as a later batch was stored: then its publisher was the owner.
-    fn sweep(&mut self) {
-        let acked = self.acked;
-        let (ripe, waiting) = std::mem::take(&mut self.doomed).into_iter().partition(|(after, _)| *after <= acked);
-        self.doomed = waiting;
-        for (_, name) in ripe as Vec<(u64, Name)> {
-            // What cannot be deleted now is found again at the next opening.
-            let _ = self.fs.unlink(&name.within(&self.dir));
         }
     }
 }
