@@ -1,8 +1,9 @@
 //! Plays `integration-tests/dialogues/imap` against bare sessions on an account in memory.
 //!
 //! Beside the marks of every dialogue: `! inbox=a,b` fills INBOX with messages of the folder
-//! `imap/mail`, `! quota=n` limits the account; `= other: line` lets another session of the same account say something, and
-//! `? other: line` is what that session answers.
+//! `imap/mail`, `! quota=n` limits the account and `! message-max=n` a message; `= other: line` lets
+//! another session of the same account say something, and `? other: line` is what that session
+//! answers.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -21,8 +22,6 @@ use crate::store::BodyRef;
 
 /// When everything happens: 17 July 1996 02:44:25 -0700, as in RFC 3501's example.
 const NOW: InternalDate = InternalDate { at: Timestamp(837_596_665), offset_minutes: -420 };
-/// The largest message, in these dialogues.
-const MESSAGE_BYTES_MAX: u64 = 200_000;
 
 /// An account in memory, and what its driver does for sessions.
 #[derive(Default)]
@@ -85,9 +84,8 @@ pub(super) struct Players {
 }
 
 impl Players {
-    pub(super) fn new(world: World) -> Players {
-        let settings = SessionSettings { message_bytes_max: MESSAGE_BYTES_MAX };
-        let session = || ImapSession::new(Instant::now(), Arc::clone(&world.account), &settings, Vec::new());
+    pub(super) fn new(world: World, settings: &SessionSettings) -> Players {
+        let session = || ImapSession::new(Instant::now(), Arc::clone(&world.account), settings, Vec::new());
         Players { sessions: [session(), session()], said: VecDeque::new(), world }
     }
 
@@ -178,13 +176,21 @@ fn world_of(script: &Script) -> World {
     world
 }
 
+fn settings_of(script: &Script) -> SessionSettings {
+    let mut settings = SessionSettings::default();
+    if let Some(bytes) = script.settings.get("message-max") {
+        settings.message_bytes_max = bytes.parse().unwrap();
+    }
+    settings
+}
+
 #[test]
 fn dialogues_go_as_written() {
     let mut failures = Vec::new();
     let scripts = Script::all_in(&folder()).unwrap();
     assert!(!scripts.is_empty());
     for (path, script) in scripts {
-        if let Err(error) = script.play(&mut Players::new(world_of(&script))) {
+        if let Err(error) = script.play(&mut Players::new(world_of(&script), &settings_of(&script))) {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             failures.push(format!("{name}: {error}"));
         }
