@@ -44,8 +44,8 @@ pub(super) fn check_new(attributes: Vec<Attribute>) -> Result<Vec<Attribute>, Re
             return refuse(Code::ProtocolError, format!("{}: no values", attribute.name));
         }
         let key = schema::key(&attribute.name);
-        let at = merged.iter().position(|known| schema::key(&known.name) == key).unwrap_or_else(|| {
-            merged.push(Attribute { name: attribute.name.clone(), values: Vec::new() });
+        let at = merged.iter().position(|known| known.name.eq_ignore_ascii_case(&key)).unwrap_or_else(|| {
+            merged.push(Attribute { name: schema::stored_name(&attribute.name), values: Vec::new() });
             merged.len() - 1
         });
         if let Some(target) = merged.get_mut(at) {
@@ -108,14 +108,14 @@ fn apply(entry: &mut Entry, edit: &Edit) -> Result<(), Refusal> {
 }
 
 fn insert(entry: &mut Entry, name: &str, key: &str, values: Vec<Vec<u8>>) -> Result<(), Refusal> {
-    let mut attribute = Attribute { name: name.to_owned(), values: Vec::new() };
+    let mut attribute = Attribute { name: schema::stored_name(name), values: Vec::new() };
     add_values(&mut attribute, key, values)?;
     entry.attributes.push(attribute);
     Ok(())
 }
 
 fn remove(entry: &mut Entry, key: &str) {
-    entry.attributes.retain(|attribute| schema::key(&attribute.name) != key);
+    entry.attributes.retain(|attribute| !attribute.name.eq_ignore_ascii_case(key));
 }
 
 fn add_values(attribute: &mut Attribute, key: &str, values: Vec<Vec<u8>>) -> Result<(), Refusal> {

@@ -23,7 +23,7 @@ pub(super) struct Entry {
 /// One attribute and its values, at least one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Attribute {
-    /// The name as it was written.
+    /// See [`schema::stored_name`].
     pub(super) name: String,
     pub(super) values: Vec<Vec<u8>>,
 }
@@ -85,7 +85,7 @@ impl Entry {
     pub(super) fn add_value(&mut self, name: &str, value: Vec<u8>) -> bool {
         let key = schema::key(name);
         match self.attribute_mut(&key) {
-            None => self.attributes.push(Attribute { name: name.to_owned(), values: vec![value] }),
+            None => self.attributes.push(Attribute { name: schema::stored_name(name), values: vec![value] }),
             Some(attribute) if holds(&key, &attribute.values, &value) => return false,
             Some(attribute) => attribute.values.push(value),
         }
@@ -105,7 +105,7 @@ impl Entry {
 }
 
 fn is_named(attribute: &Attribute, key: &str) -> bool {
-    attribute.name.eq_ignore_ascii_case(key) || schema::key(&attribute.name) == key
+    attribute.name.eq_ignore_ascii_case(key)
 }
 
 /// Whether the values contain one that equals `value`.

@@ -156,9 +156,17 @@ pub(super) fn key(name: &str) -> String {
     attribute(name).map_or_else(|| canonical_type(name), |known| known.name.to_ascii_lowercase())
 }
 
+/// Returns the name under which an attribute's values are stored and shown: one of several, so that finding an attribute
+/// of an entry is a plain comparison.
+pub(super) fn stored_name(name: &str) -> String {
+    let name = name.strip_suffix(";binary").unwrap_or(name);
+    attribute(name).map_or_else(|| name.to_owned(), |known| known.name.to_owned())
+}
+
 /// How values of the attribute with this key are compared.
 pub(super) fn matching(key: &str) -> Matching {
-    attribute(key).map_or(Matching::Text, |known| known.matching)
+    let known = ATTRIBUTES.iter().find(|known| known.name.eq_ignore_ascii_case(key));
+    known.map_or(Matching::Text, |known| known.matching)
 }
 
 /// Whether the server itself keeps this attribute.

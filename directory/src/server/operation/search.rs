@@ -20,7 +20,7 @@ use crate::{
         filter::Filter,
         refusal::{Refusal, refuse, success},
         root, schema,
-        store::{Cursor, End, Reader, Scope, Search},
+        store::{Cursor, End, Reader, Scope, Search, Source},
     },
 };
 
@@ -38,6 +38,7 @@ const OPERATIONAL: &[&str] = &[
 /// A search that may take long.
 pub(in crate::server) struct Task {
     reader: Reader,
+    source: Source,
     plan: Plan,
 }
 
@@ -83,14 +84,14 @@ impl Context {
         identity.rights.check_search()?;
         let base = self.below_base(&request.base)?;
         let reader = self.store.reader()?;
-        let base_entry = reader.find(&base)?;
-        if base_entry.is_none() {
+        if !reader.exists(&base)? {
             return refuse(Code::NoSuchObject, "no such entry");
         }
         let plan = Plan::new(base, request, controls, &identity.rights)?;
-        if reader.is_quick(&plan.search)? {
+        let source = reader.source(&plan.search)?;
+        if source.is_quick() {
             let mut answers = Vec::new();
-            let done = plan.run(&reader, &mut |op| {
+            let done = plan.run(&reader, &source, &mut |op| {
                 answers.push(op);
                 true
             });
@@ -100,7 +101,7 @@ impl Context {
                 return Ok(Response::Now(answers));
             }
         }
-        Ok(Response::Search(Box::new(Task { reader, plan })))
+        Ok(Response::Search(Box::new(Task { reader, source, plan })))
     }
 
     /// Answers what anybody may read: the root DSE and the subschema.
@@ -130,7 +131,7 @@ pub(in crate::server) struct Done {
 impl Task {
     /// Runs on a thread that may block; `send` says whether the receiver wants more.
     pub(in crate::server) fn run(self, send: &mut dyn FnMut(LdapOp) -> bool) -> Done {
-        self.plan.run(&self.reader, send)
+        self.plan.run(&self.reader, &self.source, send)
     }
 }
 
@@ -156,8 +157,8 @@ impl Plan {
         Ok(Self { search, wanted: Wanted::new(&request.attrs), types_only: request.typesonly, paged })
     }
 
-    fn run(&self, reader: &Reader, send: &mut dyn FnMut(LdapOp) -> bool) -> Done {
-        let end = reader.run(&self.search, &mut |entry| {
+    fn run(&self, reader: &Reader, source: &Source, send: &mut dyn FnMut(LdapOp) -> bool) -> Done {
+        let end = reader.run(&self.search, source, &mut |entry| {
             send(LdapOp::SearchResultEntry(self.wanted.select(&entry, &self.search.rights, self.types_only)))
         });
         let cookie = |cursor: Option<&Cursor>| self.paged.then(|| cursor.map(encode_cookie).unwrap_or_default());
@@ -223,12 +224,12 @@ impl Wanted {
 
     fn select(&self, entry: &Entry, rights: &Rights, types_only: bool) -> LdapSearchResultEntry {
         let user = entry.attributes.iter().filter_map(|attribute| {
-            let key = schema::key(&attribute.name);
+            let key = attribute.name.to_ascii_lowercase();
             let wanted = self.all_user || self.keys.contains(&key);
             (wanted && rights.may_read(entry, &key)).then(|| (attribute.name.clone(), attribute.values.clone()))
         });
         let operational = OPERATIONAL.iter().filter_map(|name| {
-            let key = schema::key(name);
+            let key = name.to_ascii_lowercase();
             (self.all_operational || self.keys.contains(&key))
                 .then(|| (name.to_string(), entry.values(&key).into_owned()))
         });

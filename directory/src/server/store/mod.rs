@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::{change::Change, refusal::Refusal};
 
-pub(super) use read::{Cursor, End, Reader, Scope, Search};
+pub(super) use read::{Cursor, End, Reader, Scope, Search, Source};
 pub(super) use writer::WriterGone;
 
 /// Memory for the database's pages.

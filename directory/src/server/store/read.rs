@@ -67,7 +67,9 @@ pub(in crate::server) enum End {
 }
 
 /// Where candidates come from.
-enum Source {
+pub(in crate::server) enum Source {
+    /// The base alone.
+    Base,
     /// These, in ascending order.
     Few(Vec<u64>),
     /// All under one value of an index, in ascending order.
@@ -91,29 +93,36 @@ impl Reader {
         number.map_or(Ok(None), |number| self.load(number))
     }
 
-    /// Whether a search will be over within microseconds.
-    pub(in crate::server) fn is_quick(&self, search: &Search) -> Result<bool, Refusal> {
-        Ok(search.scope == Scope::Base || matches!(self.plan(&search.filter)?, Source::Few(_)))
+    /// Whether there is an entry of this name.
+    pub(in crate::server) fn exists(&self, dn: &Dn) -> Result<bool, Refusal> {
+        Ok(self.paths.get(dn.path().as_str())?.is_some())
+    }
+
+    /// Decides where the candidates of a search come from.
+    pub(in crate::server) fn source(&self, search: &Search) -> Result<Source, Refusal> {
+        if search.scope == Scope::Base { Ok(Source::Base) } else { self.plan(&search.filter) }
     }
 
     /// Gives every entry that matches to `sink`, until it wants no more.
-    pub(in crate::server) fn run(&self, search: &Search, sink: &mut dyn FnMut(Entry) -> bool) -> Result<End, Refusal> {
+    pub(in crate::server) fn run(
+        &self,
+        search: &Search,
+        source: &Source,
+        sink: &mut dyn FnMut(Entry) -> bool,
+    ) -> Result<End, Refusal> {
         let mut run = Run { search, base: search.base.path(), sink, sent: 0, last: search.after.clone(), examined: 0 };
-        if search.scope == Scope::Base {
-            let end = self.find(&search.base)?.and_then(|entry| run.offer(entry, Cursor::Start));
-            return Ok(end.unwrap_or(End::Complete));
-        }
-        let end = match self.plan(&search.filter)? {
+        let end = match source {
+            Source::Base => self.find(&search.base)?.and_then(|entry| run.offer(entry, Cursor::Start)),
             Source::Few(candidates) => self.run_few(&mut run, candidates)?,
-            Source::Value(prefix) => self.run_value(&mut run, &prefix)?,
+            Source::Value(prefix) => self.run_value(&mut run, prefix)?,
             Source::Tree => self.run_tree(&mut run)?,
         };
         Ok(end.unwrap_or(End::Complete))
     }
 
-    fn run_few(&self, run: &mut Run<'_>, candidates: Vec<u64>) -> Result<Option<End>, Refusal> {
+    fn run_few(&self, run: &mut Run<'_>, candidates: &[u64]) -> Result<Option<End>, Refusal> {
         let after = run.after_number();
-        for number in candidates.into_iter().filter(|number| *number > after) {
+        for number in candidates.iter().copied().filter(|number| *number > after) {
             if let Some(end) = self.offer(run, number, Cursor::Number(number))? {
                 return Ok(Some(end));
             }
@@ -178,16 +187,17 @@ impl Reader {
         }
     }
 
-    /// Any part may deliver the candidates of an AND: the fewest are best.
+    /// Any part may deliver the candidates of an AND: the fewest are best, and a few are good enough.
     fn plan_and(&self, all: &[Filter]) -> Result<Source, Refusal> {
+        let mut parts: Vec<&Filter> = all.iter().collect();
+        parts.sort_by_key(|part| is_common(part));
         let mut best = Source::Tree;
-        for part in all {
-            best = match (best, self.plan(part)?) {
-                (Source::Few(a), Source::Few(b)) => Source::Few(if a.len() <= b.len() { a } else { b }),
-                (Source::Few(few), _) | (_, Source::Few(few)) => Source::Few(few),
-                (Source::Value(prefix), _) | (_, Source::Value(prefix)) => Source::Value(prefix),
-                (Source::Tree, Source::Tree) => Source::Tree,
-            };
+        for part in parts {
+            match self.plan(part)? {
+                Source::Few(few) => return Ok(Source::Few(few)),
+                Source::Value(prefix) if matches!(best, Source::Tree) => best = Source::Value(prefix),
+                Source::Base | Source::Value(_) | Source::Tree => {}
+            }
         }
         Ok(best)
     }
@@ -216,6 +226,22 @@ impl Reader {
         found.sort_unstable();
         found.dedup();
         Ok(Some(found))
+    }
+}
+
+/// Whether a filter is one that many entries share the answer to: worth asking the index last.
+fn is_common(filter: &Filter) -> bool {
+    match filter {
+        Filter::Equal(key, _) => matches!(key.as_str(), "objectclass" | "mailhost"),
+        Filter::Or(_) | Filter::And(_) => false,
+        _ => true,
+    }
+}
+
+impl Source {
+    /// Whether a search of it will be over within microseconds.
+    pub(in crate::server) fn is_quick(&self) -> bool {
+        matches!(self, Self::Base | Self::Few(_))
     }
 }
 

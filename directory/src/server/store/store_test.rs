@@ -72,7 +72,8 @@ impl World {
         let deadline = Instant::now() + Duration::from_secs(60);
         let search = Search { base: dn(base), scope, filter, rights: Rights::Admin, deadline, after, max };
         let mut found = Vec::new();
-        let end = self.store.reader().unwrap().run(&search, &mut |entry: Entry| {
+        let reader = self.store.reader().unwrap();
+        let end = reader.run(&search, &reader.source(&search).unwrap(), &mut |entry: Entry| {
             found.push(entry.dn);
             true
         });
