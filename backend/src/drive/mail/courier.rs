@@ -10,7 +10,7 @@ use laniakea_directory::{AccountRecord, ClusterName, Directory, LookupError};
 use laniakea_router::{
     drive::{
         RouterContext, dial,
-        mail::{Errand, Handover, MailClient, Need, Outgoing, resolve},
+        mail::{Engaged, Errand, Handover, Kept, MailClient, Need, Outgoing, resolve},
     },
     handoff::{Preamble, Protocol, SessionId, TlsFacts},
     route::RouteKey,
@@ -59,6 +59,8 @@ pub struct Origin {
     pub hello: String,
     /// How often the mail was passed on between members.
     pub hops: u8,
+    /// Connections to other members that carry this origin.
+    pub kept: Arc<Kept>,
 }
 
 /// A recipient whose account is known.
@@ -216,17 +218,24 @@ impl Courier {
             Outgoing { reverse_path: message.reverse_path.as_ref(), parameters: &message.parameters, recipients };
         let engaged = match hop {
             NextHop::Account(_) => return all(Outcome::unavailable()),
-            NextHop::Owner(owner) => self.engage(&[owner], outgoing, origin, 1).await,
+            NextHop::Owner(owner) => self.engage(&[owner], outgoing, origin).await,
             NextHop::Cluster(cluster) => {
                 let members = self.front.routes.members(&cluster).await.unwrap_or_default();
                 let key = key.unwrap_or_else(|| RouteKey::of_name(cluster.as_str()));
                 let candidates = self.front.routes.plan(key, &members, None);
-                self.engage(&candidates, outgoing, origin, 1).await
+                self.engage(&candidates, outgoing, origin).await
             }
             NextHop::Foreign(host) => engage_foreign(&host, self.domain(), outgoing).await,
         };
         match engaged {
-            Ok((client, accepted)) => transfer(client, accepted, message).await,
+            Ok(Engaged { member, client, recipients }) => {
+                let (outcomes, client) = transfer(client, recipients, message).await;
+                // A server of another kind is not spoken to often enough.
+                if let Some(client) = client.filter(|client| client.dialect() == Dialect::Lmtp) {
+                    origin.kept.put(member, client);
+                }
+                outcomes
+            }
             Err(reply) => all(Outcome::of_reply(reply)),
         }
     }
@@ -236,8 +245,7 @@ impl Courier {
         candidates: &[SocketAddr],
         outgoing: Outgoing<'_>,
         origin: &Origin,
-        rounds: usize,
-    ) -> Result<(MailClient, Vec<Reply>), Reply> {
+    ) -> Result<Engaged, Reply> {
         let handover = origin.handover();
         let errand = Errand {
             routes: &self.front.routes,
@@ -245,10 +253,10 @@ impl Courier {
             handover: &handover,
             outgoing,
             need: Need::AnyRecipient,
-            rounds,
+            rounds: 1,
+            kept: &origin.kept,
         };
-        let engaged = errand.engage(candidates, None).await?;
-        Ok((engaged.client, engaged.recipients))
+        errand.engage(candidates).await
     }
 
     /// The message as accounts keep it; one pass over it, shared by all recipients of this cluster.
@@ -287,21 +295,25 @@ fn named(addressee: &Addressee) -> Option<Recipient> {
     Some(recipient)
 }
 
-async fn engage_foreign(host: &str, hello: &str, outgoing: Outgoing<'_>) -> Result<(MailClient, Vec<Reply>), Reply> {
+async fn engage_foreign(host: &str, hello: &str, outgoing: Outgoing<'_>) -> Result<Engaged, Reply> {
     let unreachable = || Reply::new(451, (4, 4, 1), "the account's server cannot be reached");
     let mut addresses = tokio::net::lookup_host((host, SMTP_PORT)).await.map_err(|_| unreachable())?;
-    let address = addresses.next().ok_or_else(unreachable)?;
-    let tcp = dial(address, FOREIGN_CONNECT_DEADLINE).await.map_err(|_| unreachable())?;
+    let member = addresses.next().ok_or_else(unreachable)?;
+    let tcp = dial(member, FOREIGN_CONNECT_DEADLINE).await.map_err(|_| unreachable())?;
     let mut client = MailClient::connect(tcp, Dialect::Smtp, hello).await.map_err(|_| unreachable())?;
-    let replies = client.begin(outgoing).await.map_err(|error| match error {
+    let recipients = client.begin(outgoing).await.map_err(|error| match error {
         laniakea_router::drive::mail::ClientError::Refused(reply) => reply,
         _ => unreachable(),
     })?;
-    Ok((client, replies))
+    Ok(Engaged { member, client, recipients })
 }
 
-/// Sends the content; the outcomes of all recipients, refused ones included.
-async fn transfer(mut client: MailClient, recipients: Vec<Reply>, message: &Message) -> Vec<Outcome> {
+/// Sends the content: the outcomes of all recipients, refused ones included, and the connection if it is still good.
+async fn transfer(
+    mut client: MailClient,
+    recipients: Vec<Reply>,
+    message: &Message,
+) -> (Vec<Outcome>, Option<MailClient>) {
     let accepted = recipients.iter().filter(|reply| reply.is_success()).count();
     let expected = match client.dialect() {
         Dialect::Smtp => 1,
@@ -311,7 +323,7 @@ async fn transfer(mut client: MailClient, recipients: Vec<Reply>, message: &Mess
         Ok(()) => client.end(expected).await,
         Err(error) => (Vec::new(), Err(error)),
     };
-    if let Err(error) = outcome {
+    if let Err(error) = &outcome {
         tracing::info!(%error, "a server was lost in the middle of a message");
     }
     if let (Dialect::Smtp, Some(reply)) = (client.dialect(), replies.first().cloned()) {
@@ -322,7 +334,7 @@ async fn transfer(mut client: MailClient, recipients: Vec<Reply>, message: &Mess
         true => answers.next().map_or_else(Outcome::unavailable, Outcome::of_reply),
         false => Outcome::of_reply(reply),
     };
-    recipients.into_iter().map(settle).collect()
+    (recipients.into_iter().map(settle).collect(), outcome.is_ok().then_some(client))
 }
 
 fn too_large() -> Outcome {

@@ -28,6 +28,9 @@ pub use spool::{Spool, SpoolError};
 use self::{exchange::MemberExchange, runner::Workshop};
 use super::member::Member;
 
+/// Longer than any trace field of ours.
+const TRACE_BYTES_MAX: u64 = 4 << 10;
+
 /// What is fixed for all of a member's mail.
 #[derive(Debug, Clone)]
 pub struct MailSettings {
@@ -70,6 +73,7 @@ impl MailService {
             session: SessionId(0),
             hello: self.settings.host.clone(),
             hops: 0,
+            kept: Arc::default(),
         };
         let workshop =
             Workshop::new(Arc::clone(&self.courier), self.budget.clone(), self.settings.host.clone(), origin);
@@ -92,6 +96,7 @@ impl MailService {
             session: client.session,
             hello: String::new(),
             hops: 0,
+            kept: Arc::default(),
         };
         self.serve(stream, Peer::Client, dialect, origin).await;
     }
@@ -109,19 +114,22 @@ impl MailService {
             session: preamble.session,
             hello: String::new(),
             hops: preamble.hops,
+            kept: Arc::default(),
         };
         self.serve(stream, Peer::Router, dialect, origin).await;
     }
 
     async fn serve(self: Arc<Self>, stream: Stream, peer: Peer, dialect: Dialect, origin: Origin) {
         let front = &self.member.front;
+        // What a fellow let in has grown by its trace field.
+        let slack = if origin.hops > 0 { TRACE_BYTES_MAX } else { 0 };
         let starttls = (peer == Peer::Client).then(|| front.tls.clone());
         let settings = Settings {
             dialect,
             peer,
             host: self.settings.host.clone(),
             domain: front.domain.clone(),
-            message_bytes_max: front.limits.message_bytes_max,
+            message_bytes_max: front.limits.message_bytes_max + slack,
             recipients_max: front.limits.recipients_max,
             starttls: starttls.is_some(),
             tls: origin.tls.is_some(),

@@ -162,7 +162,7 @@ impl Attempt {
             parameters: self.entry.parameters.clone(),
             content: content.clone(),
         };
-        let origin = Origin { session: SessionId::random(), ..self.workshop.origin.clone() };
+        let origin = Origin { session: SessionId::random(), kept: Arc::default(), ..self.workshop.origin.clone() };
         tracing::debug!(shard = self.shard, entry = %self.entry.id, session = %origin.session, "trying a queued message");
         let outcomes = self.workshop.courier.carry(&message, &addressees, &origin).await;
         for outcome in &outcomes {

@@ -32,6 +32,8 @@ use crate::{
 
 /// Messages in one shard at most.
 const ENTRIES_MAX: usize = 100_000;
+/// Shards a message is offered to.
+const CHOICES_MAX: usize = 3;
 /// Shards opened at once.
 const OPENINGS_MAX: usize = 8;
 /// Between two looks when a shard of ours is still with somebody else.
@@ -76,30 +78,16 @@ impl Spool {
     /// # Errors
     /// See [`SpoolError`]; after [`SpoolError::Unavailable`] the message may be in the queue nevertheless.
     pub async fn accept(&self, entry: NewEntry, content: Bytes) -> Result<(u8, EntryId), SpoolError> {
-        let (shard, owned) = self.choose().await.ok_or(SpoolError::Unavailable)?;
-        if owned.state().len() >= ENTRIES_MAX {
-            return Err(SpoolError::Full);
-        }
-        let accepted = owned.update(move |queue, batch| {
-            let id = queue.next_id();
-            let change = QueueChange::Accepted { id, entry };
-            let body = batch.push(&change.encode(), Some(&content));
-            queue.apply(&change, body).map(|()| id)
-        });
-        match accepted.await {
-            Ok(Ok(id)) => {
-                metrics::counter!("laniakea_queue_accepted_total").increment(1);
-                Ok((shard, id))
-            }
-            Ok(Err(error)) => {
-                tracing::error!(shard, %error, "the queue contradicts itself");
-                Err(SpoolError::Unavailable)
-            }
-            Err(CommitError::Full) => Err(SpoolError::Full),
-            Err(CommitError::Busy | CommitError::Closed | CommitError::Fenced | CommitError::Storage) => {
-                Err(SpoolError::Unavailable)
+        let mut failure = SpoolError::Unavailable;
+        for _ in 0..CHOICES_MAX {
+            let Some((shard, owned)) = self.choose().await else { break };
+            match accept_into(shard, &owned, entry.clone(), content.clone()).await {
+                Ok(id) => return Ok((shard, id)),
+                Err(Refusal::Final(error)) => return Err(error),
+                Err(Refusal::Elsewhere(error)) => failure = error,
             }
         }
+        Err(failure)
     }
 
     /// The shards open here, as they are now.
@@ -235,5 +223,38 @@ impl Spool {
             applied
         });
         changed.await.unwrap_or(false)
+    }
+}
+
+/// Why one shard did not take a message.
+enum Refusal {
+    /// Another one may.
+    Elsewhere(SpoolError),
+    /// It may be in this one nevertheless: trying another could double it.
+    Final(SpoolError),
+}
+
+async fn accept_into(shard: u8, owned: &Owned<Queue>, entry: NewEntry, content: Bytes) -> Result<EntryId, Refusal> {
+    if owned.state().len() >= ENTRIES_MAX {
+        return Err(Refusal::Elsewhere(SpoolError::Full));
+    }
+    let accepted = owned.update(move |queue, batch| {
+        let id = queue.next_id();
+        let change = QueueChange::Accepted { id, entry };
+        let body = batch.push(&change.encode(), Some(&content));
+        queue.apply(&change, body).map(|()| id)
+    });
+    match accepted.await {
+        Ok(Ok(id)) => {
+            metrics::counter!("laniakea_queue_accepted_total").increment(1);
+            Ok(id)
+        }
+        Ok(Err(error)) => {
+            tracing::error!(shard, %error, "the queue contradicts itself");
+            Err(Refusal::Final(SpoolError::Unavailable))
+        }
+        Err(CommitError::Busy | CommitError::Closed) => Err(Refusal::Elsewhere(SpoolError::Unavailable)),
+        Err(CommitError::Full) => Err(Refusal::Final(SpoolError::Full)),
+        Err(CommitError::Fenced | CommitError::Storage) => Err(Refusal::Final(SpoolError::Unavailable)),
     }
 }

@@ -135,6 +135,10 @@ impl MailClient {
     /// # Errors
     /// [`ClientError::Refused`] when the server takes the message for nobody; the connection is dropped by the caller.
     pub async fn begin(&mut self, message: Outgoing<'_>) -> Result<Vec<Reply>, ClientError> {
+        if message.parameters.smtputf8 && !self.extensions.smtputf8 {
+            // RFC 6531 §3.5: such a message must not go to a server that does not know what it is.
+            return Err(ClientError::Refused(Reply::new(550, (5, 6, 7), "the next server lacks SMTPUTF8")));
+        }
         self.outgoing.extend_from_slice(self.mail_command(message).as_bytes());
         for recipient in message.recipients {
             self.outgoing.extend_from_slice(self.rcpt_command(recipient).as_bytes());
@@ -254,7 +258,6 @@ impl MailClient {
         if !offered.dsn {
             (parameters.ret, parameters.envid) = (None, None);
         }
-        parameters.smtputf8 &= offered.smtputf8;
         let path = message.reverse_path.map_or("", Mailbox::as_str);
         format!("MAIL FROM:<{path}>{}\r\n", parameters.encode())
     }

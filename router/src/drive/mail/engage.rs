@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{ClientError, Handover, MailClient, Outgoing};
+use super::{ClientError, Handover, Kept, MailClient, Outgoing};
 use crate::{
     drive::{
         dial,
@@ -52,26 +52,23 @@ pub struct Errand<'a> {
     pub need: Need,
     /// How often all members are tried.
     pub rounds: usize,
+    /// What the client's earlier transactions left open.
+    pub kept: &'a Kept,
 }
 
 impl Errand<'_> {
-    /// Tries the members in order, a few rounds; `kept` is the connection the client's last transaction left open.
+    /// Tries the members in order, a few rounds.
     ///
     /// # Errors
     /// The last refusal, or a temporary failure when nobody could be reached.
-    pub async fn engage(
-        self,
-        candidates: &[SocketAddr],
-        mut kept: Option<(SocketAddr, MailClient)>,
-    ) -> Result<Engaged, Reply> {
+    pub async fn engage(self, candidates: &[SocketAddr]) -> Result<Engaged, Reply> {
         let mut last = Reply::new(451, (4, 3, 0), "no member can be reached");
         for round in 0..self.rounds {
             if round > 0 {
                 tokio::time::sleep(ROUND_PAUSE).await;
             }
             for &member in candidates {
-                let reused = kept.take_if(|(address, _)| *address == member);
-                match self.try_member(member, reused.map(|(_, client)| client)).await {
+                match self.try_member(member).await {
                     Ok(engaged) => return Ok(engaged),
                     Err(Some(reply)) => last = reply,
                     Err(None) => {}
@@ -81,8 +78,8 @@ impl Errand<'_> {
         Err(temporary(last))
     }
 
-    async fn try_member(&self, member: SocketAddr, kept: Option<MailClient>) -> Result<Engaged, Option<Reply>> {
-        if let Some(client) = kept {
+    async fn try_member(&self, member: SocketAddr) -> Result<Engaged, Option<Reply>> {
+        if let Some(client) = self.kept.take(member) {
             // It may have been closed meanwhile, which says nothing about the member.
             if let Ok(engaged) = self.open(member, client).await {
                 return Ok(engaged);

@@ -8,7 +8,7 @@ use laniakea_directory::ClusterName;
 use tokio::time::timeout;
 
 use super::{
-    Exchange, Handover, MailClient, Outgoing,
+    Exchange, Handover, Kept, MailClient, Outgoing,
     engage::{Errand, Need, ROUNDS},
     resolve,
     smtp::{count, lost},
@@ -35,8 +35,8 @@ pub(super) struct LmtpRelay {
     /// Replies that are known before the content is: refusals.
     refused: Vec<(usize, Reply)>,
     legs: Vec<Leg>,
-    /// Left open by the last transaction, for the next one.
-    kept: Vec<(SocketAddr, MailClient)>,
+    /// Left open by earlier transactions, for the next ones.
+    kept: Kept,
 }
 
 /// The part of a message that goes to one cluster.
@@ -58,7 +58,7 @@ struct Group {
 
 impl LmtpRelay {
     pub(super) fn new(client: Client, context: Arc<RouterContext>) -> Self {
-        Self { client, context, recipients: 0, refused: Vec::new(), legs: Vec::new(), kept: Vec::new() }
+        Self { client, context, recipients: 0, refused: Vec::new(), legs: Vec::new(), kept: Kept::default() }
     }
 
     /// Splits the recipients by home cluster; what has none is refused at once.
@@ -89,11 +89,6 @@ impl LmtpRelay {
             Ok(Home::Foreign(_)) | Err(_) => Err(Reply::new(451, (4, 3, 0), "home cluster unknown")),
         }
     }
-
-    fn take_kept(&mut self, candidates: &[SocketAddr]) -> Option<(SocketAddr, MailClient)> {
-        let at = self.kept.iter().position(|(member, _)| candidates.contains(member))?;
-        Some(self.kept.swap_remove(at))
-    }
 }
 
 impl Exchange for LmtpRelay {
@@ -111,12 +106,11 @@ impl Exchange for LmtpRelay {
             .into_iter()
             .map(|group| {
                 let candidates = self.context.routes.plan(group.key, &group.members, None);
-                let kept = self.take_kept(&candidates);
-                (group.places, candidates, kept)
+                (group.places, candidates)
             })
             .collect();
-        let (context, envelope, handover) = (&self.context, &envelope, &handover);
-        let engagements = plans.into_iter().map(|(places, candidates, kept)| async move {
+        let (context, kept, envelope, handover) = (&self.context, &self.kept, &envelope, &handover);
+        let engagements = plans.into_iter().map(|(places, candidates)| async move {
             let recipients: Vec<Recipient> =
                 places.iter().filter_map(|&place| envelope.recipients.get(place).cloned()).collect();
             let errand = Errand {
@@ -126,8 +120,9 @@ impl Exchange for LmtpRelay {
                 outgoing: Outgoing::of(envelope, &recipients),
                 need: Need::AnyRecipient,
                 rounds: ROUNDS,
+                kept,
             };
-            (errand.engage(&candidates, kept).await, places)
+            (errand.engage(&candidates).await, places)
         });
         for (engaged, places) in join_all(engagements).await {
             match engaged {
@@ -158,7 +153,11 @@ impl Exchange for LmtpRelay {
                 *slot = reply;
             }
         }
-        self.kept = legs.into_iter().filter_map(|leg| Some((leg.member, leg.client?))).collect();
+        for leg in legs {
+            if let Some(client) = leg.client {
+                self.kept.put(leg.member, client);
+            }
+        }
         count(&replies);
         replies
     }

@@ -7,6 +7,7 @@
 mod client;
 mod converse;
 mod engage;
+mod kept;
 mod lmtp;
 #[cfg(test)]
 mod relay_test;
@@ -20,6 +21,7 @@ use tracing::Instrument;
 pub use client::{ClientError, Handover, MailClient, Outgoing};
 pub use converse::{Connection, Exchange, Farewell, converse};
 pub use engage::{Engaged, Errand, Need};
+pub use kept::Kept;
 pub use resolve::{Verdict, resolve};
 
 use super::{

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use laniakea_directory::AccountRecord;
 
 use super::{
-    Exchange, Handover, MailClient, Outgoing,
+    Exchange, Handover, Kept, MailClient, Outgoing,
     engage::{Errand, Need, ROUNDS},
     resolve,
 };
@@ -26,13 +26,13 @@ pub(super) struct SmtpRelay {
     context: Arc<RouterContext>,
     /// The member that takes the message at hand.
     engaged: Option<(SocketAddr, MailClient)>,
-    /// Left open by the last transaction, for the next one.
-    kept: Option<(SocketAddr, MailClient)>,
+    /// Left open by earlier transactions, for the next ones.
+    kept: Kept,
 }
 
 impl SmtpRelay {
     pub(super) fn new(client: Client, context: Arc<RouterContext>) -> Self {
-        Self { client, context, engaged: None, kept: None }
+        Self { client, context, engaged: None, kept: Kept::default() }
     }
 
     /// The members to try: those of the first recipient's home cluster, then everybody else, for any cluster can queue
@@ -72,9 +72,10 @@ impl Exchange for SmtpRelay {
             outgoing: Outgoing::of(&envelope, &envelope.recipients),
             need: Need::EveryRecipient,
             rounds: ROUNDS,
+            kept: &self.kept,
         };
         let candidates = self.candidates(&account).await;
-        let engaged = errand.engage(&candidates, self.kept.take()).await?;
+        let engaged = errand.engage(&candidates).await?;
         self.engaged = Some((engaged.member, engaged.client));
         Ok(())
     }
@@ -91,7 +92,7 @@ impl Exchange for SmtpRelay {
         let Some((member, mut client)) = self.engaged.take() else { return vec![lost()] };
         let (mut replies, outcome) = client.end(1).await;
         match outcome {
-            Ok(()) => self.kept = Some((member, client)),
+            Ok(()) => self.kept.put(member, client),
             Err(error) => tracing::info!(%member, %error, "a member was lost before its reply"),
         }
         count(&replies);
