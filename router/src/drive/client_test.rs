@@ -311,6 +311,23 @@ async fn a_frozen_member_loses_its_connections() {
 }
 
 #[tokio::test]
+async fn a_member_that_freezes_in_the_middle_of_a_login_is_left() {
+    let member = FakeMember::start().await;
+    let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = frozen.local_addr().unwrap();
+    let rig = Rig::new(&[member.address, address], &[]).await;
+    rig.context.routes.on_moved(account().id, address);
+    let mut client = rig.connect(Service::Imap).await;
+    client.hears_greeting().await;
+    client.says("a1 LOGIN eve wonder\r\n").await.unwrap();
+    let (mut last, _) = frozen.accept().await.unwrap();
+    // The last thing it does, in this and any connection.
+    last.write_all(b"* OK member ready\r\n").await.unwrap();
+    client.hears("a1 OK [CAPABILITY IMAP4rev1] eve").await;
+    assert_eq!(member.seen.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_member_that_stops_keeps_its_connections() {
     let member = FakeMember::start().await;
     let stopped = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();

@@ -1,13 +1,16 @@
 //! From a login request to an open account at a member: look up, plan, dial, follow, try again.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use laniakea_directory::AccountId;
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::{
     RouterContext, Stream,
-    login::{DialError, MemberLogin, imap_to_member, pop3_to_member},
+    login::{DialError, MemberLogin, imap_to_member, pop3_to_member, probe},
     routes::{Home, RouteError},
 };
 use crate::{
@@ -15,6 +18,9 @@ use crate::{
     route::{Attempts, Member, Next, RouteKey, Target},
     session::{Fault, LoginRequest},
 };
+
+/// How long a member's verdict may take before we look whether the member is still there.
+const VERDICT_PATIENCE: Duration = Duration::from_millis(700);
 
 /// An account that is open at a member.
 pub struct Reached {
@@ -102,7 +108,7 @@ impl Journey<'_> {
     async fn try_one(&self, target: Target, attempts: &mut Attempts) -> Option<Result<Reached, Fault>> {
         let routes = &self.context.routes;
         let member = target.member;
-        let said = timeout_at(attempts.until().into(), self.dial(target)).await.ok()?;
+        let said = timeout_at(attempts.until().into(), self.dial_or_doubt(target)).await.ok()?;
         let now = Instant::now();
         match said {
             Ok(MemberLogin::LoggedIn { stream, reply_line, unread }) => {
@@ -143,6 +149,25 @@ impl Journey<'_> {
     fn forget(&self) {
         if let Some(id) = self.id {
             self.context.routes.forget(id);
+        }
+    }
+
+    /// Dials, and gives up a member that falls silent in the middle: one that is busy still greets others.
+    async fn dial_or_doubt(&self, target: Target) -> Result<MemberLogin, DialError> {
+        let member = target.member;
+        let lifeline = self.context.routes.lifeline(member, &self.context.drained);
+        let doubt = async {
+            loop {
+                sleep(VERDICT_PATIENCE).await;
+                if let Err(error) = probe(member).await {
+                    return error;
+                }
+            }
+        };
+        tokio::select! {
+            said = self.dial(target) => said,
+            error = doubt => Err(error),
+            () = lifeline.cancelled() => Err(DialError::Silent),
         }
     }
 
