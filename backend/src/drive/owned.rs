@@ -452,8 +452,8 @@ impl<S: State> Worker<S> {
         let written = timeout(self.timing.commit, spawn_blocking(move || write_batch(log, batch))).await;
         let (mut log, synced) = match written {
             Ok(Ok(Ok(done))) => done,
-            Ok(Ok(Err(failed))) => {
-                let (log, error) = *failed;
+            Ok(Ok(Err(unwritten))) => {
+                let Unwritten { log, error } = *unwritten;
                 tracing::error!(ownable = %self.shared.id, %error, "a batch could not be written");
                 let error = match error {
                     WriteError::Full(_) => CommitError::Full,
@@ -519,24 +519,28 @@ impl<S: State> Worker<S> {
     }
 }
 
+/// What is left of a batch that could not be written.
+struct Unwritten {
+    /// The log, if it holds what it held before and can go on.
+    log: Option<Log<RealFs>>,
+    error: WriteError,
+}
+
 /// Writes and syncs a batch. If that fails, the log comes back if it holds exactly what it held before.
-fn write_batch(
-    mut log: Log<RealFs>,
-    batch: Batch,
-) -> Result<(Log<RealFs>, Synced), Box<(Option<Log<RealFs>>, WriteError)>> {
+fn write_batch(mut log: Log<RealFs>, batch: Batch) -> Result<(Log<RealFs>, Synced), Box<Unwritten>> {
     let before = log.seq();
     let error = match log.write(batch).and_then(|appended| log.sync(appended)) {
         Ok(synced) => return Ok((log, synced)),
         Err(error) => error,
     };
     if matches!(error, WriteError::Stale) {
-        return Err(Box::new((None, error)));
+        return Err(Box::new(Unwritten { log: None, error }));
     }
     if !log.is_poisoned() {
-        return Err(Box::new((Some(log), error)));
+        return Err(Box::new(Unwritten { log: Some(log), error }));
     }
     let reopened = log.reopen().ok().filter(|(_, recovered)| recovered.report.seq == before);
-    Err(Box::new((reopened.map(|(log, _)| log), error)))
+    Err(Box::new(Unwritten { log: reopened.map(|(log, _)| log), error }))
 }
 
 fn refuse(finishers: Vec<Finish>, error: CommitError) {

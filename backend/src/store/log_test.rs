@@ -431,6 +431,35 @@ fn opening_after_a_clean_end_reads_each_file_once() {
     assert!(fs.operations() - before <= 11, "{}", fs.operations() - before);
 }
 
+/// Nobody opens a file before its writer's ownership has ended, and no file is written after that: so there is nothing
+/// that a cache could hold too long. Clusters refuse such mounts all the same, for what they do elsewhere.
+#[test]
+fn owners_see_one_another_s_changes_even_through_caches_that_never_expire() {
+    let fs = SimulatedFs::new();
+    let members = [Caching::NfsDefault, Caching::GlusterDefault, Caching::Strict, Caching::GlusterDefault];
+    let members = members.map(|caching| fs.join(caching));
+    let mut stored = Vec::new();
+    for (epoch, member) in (1..40).zip(members.iter().cycle()) {
+        let (mut log, recovered) = open(member, epoch);
+        let state = recovered.snapshot.as_deref().unwrap_or_default();
+        let seen: Vec<u8> =
+            state.iter().copied().chain(recovered.records.iter().map(|record| record.payload[0])).collect();
+        assert_eq!(seen, stored, "epoch {epoch}");
+        let change = epoch as u8;
+        let mut batch = log.batch();
+        batch.push(&[change], Some(&[change; 30]));
+        let appended = log.write(batch).unwrap();
+        let synced = log.sync(appended).unwrap();
+        log.validated(synced);
+        stored.push(change);
+        match epoch % 3 {
+            0 => log.snapshot(&stored).unwrap(),
+            1 => log.close(),
+            _ => {}
+        }
+    }
+}
+
 /// Prints what a batch costs beside a bare write and sync of as many bytes, in turns, on the disk of the temporary folder.
 #[test]
 #[ignore = "measures"]

@@ -30,8 +30,8 @@ impl Stored {
     }
 }
 
-/// Why a batch or a snapshot was not written. If the log [is poisoned](Log::is_poisoned) by it, only [`Log::reopen`] is
-/// left.
+/// Why a batch or a snapshot was not written. If the log [is poisoned](super::Log::is_poisoned) by it, only
+/// [reopening](super::Log::reopen) it is left.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// Another ownership has written to it: give the ownable up.
