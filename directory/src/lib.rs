@@ -7,6 +7,7 @@
 //! - [`resolve`]: what becomes of mail for an address; pure.
 //! - [`password`]: the stored forms of passwords; pure, and the bounded threads that compute them.
 //! - [`provision`]: accounts and clusters made, changed and removed, for the command line.
+//! - [`schema`]: what entries look like, and the files that teach it to other servers.
 //! - [`server`]: the LDAP server of installations that run none of their own.
 //! - `ldap`, `cache`, `remembered`, `lookup`: private; how the client talks, what it remembers, which of both counts.
 //!
@@ -33,6 +34,8 @@ pub mod provision;
 pub mod record;
 mod remembered;
 pub mod resolve;
+#[doc = include_str!("../schema/README.md")]
+pub mod schema {}
 pub mod server;
 
 pub use directory::Directory;
