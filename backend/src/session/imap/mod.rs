@@ -1,7 +1,7 @@
 //! IMAP4rev1 after login: the authenticated and the selected state (RFC 3501 §3.2, §3.3).
 //!
 //! Commands run one at a time, in the order they came. A command that needs an answer from outside
-//! (the account's worker, the store, the read permit) leaves the session in a [`Phase`] that says
+//! (the account's worker, the store, the read permit) leaves the session in a phase that says
 //! which; no further command is read meanwhile.
 //!
 //! Whatever can be long is made by [`ImapSession::poll`] in slices, so that a session never holds
@@ -225,6 +225,10 @@ impl Session for ImapSession {
     fn handle(&mut self, now: Instant, input: Input<'_>) {
         if self.out.is_closed() {
             return;
+        }
+        if !self.is_waiting_for_client() {
+            // Nobody is silent while we are the ones who work: a long download is no idling.
+            self.heard = now;
         }
         match input {
             Input::Bytes(bytes) => {

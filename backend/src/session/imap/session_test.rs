@@ -154,6 +154,10 @@ fn a_silent_client_is_logged_out_and_a_busy_one_is_not() {
     bench.say("a CREATE x");
     bench.outputs();
     assert_eq!(bench.session.deadline(), None);
+    let late = Instant::now() + 2 * SILENCE_MAX;
+    bench.session.handle(late, Input::Failed(Fault::Unavailable));
+    bench.outputs();
+    assert_eq!(bench.session.deadline(), Some(late + SILENCE_MAX));
 }
 
 #[test]

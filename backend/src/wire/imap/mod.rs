@@ -11,3 +11,15 @@ pub mod cursor;
 pub mod read;
 pub mod response;
 pub mod sequence;
+
+/// Reads and parses whatever the bytes hold. For fuzzing: no input may make it panic.
+pub fn fuzz_commands(bytes: &[u8]) {
+    let mut reader = read::Reader::new(1 << 20, bytes.to_vec());
+    while let Some(event) = reader.command() {
+        match event {
+            read::Event::Command(raw) => drop(command::parse(&raw)),
+            read::Event::Continue | read::Event::Refused { .. } => {}
+            read::Event::Fatal(_) => return,
+        }
+    }
+}
