@@ -424,77 +424,86 @@ impl<S: State> Worker<S> {
         self.inbox.is_empty()
     }
 
-    /// One batch: the job at hand and all that waits behind it.
+    /// One batch: the job at hand and all that waits behind it. An error ends the worker.
     async fn commit(&mut self, first: Job<S>) -> Result<(), CommitError> {
         let Some(mut log) = self.log.take() else { return Err(CommitError::Storage) };
-        let mut tentative = self.state.clone();
-        let mut batch = log.batch();
-        let mut finishers: Vec<Finish> = Vec::new();
-        let mut next = Some(first);
-        while let Some(job) = next {
-            match catch_unwind(AssertUnwindSafe(|| job(&mut tentative, &mut batch))) {
-                Ok(finish) => finishers.push(finish),
-                // The copy and the batch may be half changed: neither may be used.
-                Err(_) => {
-                    refuse(finishers, CommitError::Storage);
-                    return Err(CommitError::Storage);
-                }
-            }
-            let room = finishers.len() < BATCH_JOBS_MAX && batch.bytes() < BATCH_BYTES_MAX;
-            next = if room { self.inbox.try_recv().ok() } else { None };
-        }
+        let Some(Gathered { tentative, batch, finishers }) = self.gather(&mut log, first) else {
+            return Err(CommitError::Storage);
+        };
         if batch.is_empty() {
             self.log = Some(log);
             finishers.into_iter().for_each(|finish| finish(Ok(())));
             return Ok(());
         }
         let started = Instant::now();
+        match self.make_durable(log, batch).await {
+            Ok(()) => {
+                metrics::histogram!("laniakea_member_commit_seconds").record(started.elapsed().as_secs_f64());
+                metrics::histogram!("laniakea_member_commit_jobs").record(finishers.len() as f64);
+                self.publish(tentative, finishers);
+                if self.log.as_ref().is_some_and(Log::snapshot_due) {
+                    self.snapshot().await;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                refuse(finishers, error);
+                // The copy is dropped, the state is as before; with a log to go on with, so is the ownership.
+                if self.log.is_some() { Ok(()) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Lets the waiting jobs change a copy of the state. `None` if one panicked: copy and batch may be half changed.
+    fn gather(&mut self, log: &mut Log<RealFs>, first: Job<S>) -> Option<Gathered<S>> {
+        let mut gathered = Gathered { tentative: self.state.clone(), batch: log.batch(), finishers: Vec::new() };
+        let Gathered { tentative, batch, finishers } = &mut gathered;
+        let mut next = Some(first);
+        while let Some(job) = next {
+            let Ok(finish) = catch_unwind(AssertUnwindSafe(|| job(tentative, batch))) else {
+                refuse(gathered.finishers, CommitError::Storage);
+                return None;
+            };
+            finishers.push(finish);
+            let has_room = finishers.len() < BATCH_JOBS_MAX && batch.bytes() < BATCH_BYTES_MAX;
+            next = if has_room { self.inbox.try_recv().ok() } else { None };
+        }
+        Some(gathered)
+    }
+
+    /// Writes, syncs and validates a batch. The log is put back if it can be used on.
+    async fn make_durable(&mut self, log: Log<RealFs>, batch: Batch) -> Result<(), CommitError> {
         let written = timeout(self.timing.commit, spawn_blocking(move || write_batch(log, batch))).await;
-        let (mut log, synced) = match written {
-            Ok(Ok(Ok(done))) => done,
-            Ok(Ok(Err(unwritten))) => {
-                let Unwritten { log, error } = *unwritten;
+        // In time, and without a panic.
+        let (log, synced) = written.map_err(|_| CommitError::Storage)?.map_err(|_| CommitError::Storage)?;
+        let synced = match synced {
+            Ok(synced) => synced,
+            Err(error) => {
                 tracing::error!(ownable = %self.shared.id, %error, "a batch could not be written");
-                let error = match error {
+                self.log = log;
+                return Err(match error {
                     WriteError::Full(_) => CommitError::Full,
                     WriteError::Stale => CommitError::Fenced,
                     WriteError::Io(_) => CommitError::Storage,
-                };
-                refuse(finishers, error);
-                self.log = log;
-                // The copy is dropped, the state is as before; with a log to go on with, so is the ownership.
-                return if self.log.is_some() { Ok(()) } else { Err(error) };
-            }
-            Ok(Err(_)) | Err(_) => {
-                refuse(finishers, CommitError::Storage);
-                return Err(CommitError::Storage);
+                });
             }
         };
         // Commit rule: acknowledge only after a tick begun after the sync has succeeded.
-        match timeout(self.timing.commit, self.cluster.validate()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => {
-                refuse(finishers, CommitError::Fenced);
-                return Err(CommitError::Fenced);
-            }
-            Err(_) => {
-                refuse(finishers, CommitError::Storage);
-                return Err(CommitError::Storage);
-            }
+        let validated = timeout(self.timing.commit, self.cluster.validate()).await;
+        validated.map_err(|_| CommitError::Storage)?.map_err(|_| CommitError::Fenced)?;
+        self.log = log;
+        if let Some(log) = &mut self.log {
+            log.validated(synced);
         }
-        log.validated(synced);
-        let snapshot_due = log.snapshot_due();
-        self.log = Some(log);
+        Ok(())
+    }
+
+    /// Shows the new state, then answers: whoever hears the answer sees the state.
+    fn publish(&mut self, tentative: S, finishers: Vec<Finish>) {
         self.state = tentative;
         self.dirty = true;
         self.shared.published.send_replace(Arc::new(self.state.clone()));
-        metrics::histogram!("laniakea_member_commit_seconds").record(started.elapsed().as_secs_f64());
-        metrics::histogram!("laniakea_member_commit_jobs").record(finishers.len() as f64);
         finishers.into_iter().for_each(|finish| finish(Ok(())));
-        if snapshot_due {
-            self.snapshot().await;
-        }
-        Ok(())
     }
 
     /// Writes a snapshot; a failure costs recovery time, nothing else.
@@ -519,28 +528,28 @@ impl<S: State> Worker<S> {
     }
 }
 
-/// What is left of a batch that could not be written.
-struct Unwritten {
-    /// The log, if it holds what it held before and can go on.
-    log: Option<Log<RealFs>>,
-    error: WriteError,
+/// Changes on their way into one batch.
+struct Gathered<S> {
+    tentative: S,
+    batch: Batch,
+    finishers: Vec<Finish>,
 }
 
-/// Writes and syncs a batch. If that fails, the log comes back if it holds exactly what it held before.
-fn write_batch(mut log: Log<RealFs>, batch: Batch) -> Result<(Log<RealFs>, Synced), Box<Unwritten>> {
+/// Writes and syncs a batch. If that fails, the log comes back only if it holds exactly what it held before.
+fn write_batch(mut log: Log<RealFs>, batch: Batch) -> (Option<Log<RealFs>>, Result<Synced, WriteError>) {
     let before = log.seq();
     let error = match log.write(batch).and_then(|appended| log.sync(appended)) {
-        Ok(synced) => return Ok((log, synced)),
+        Ok(synced) => return (Some(log), Ok(synced)),
         Err(error) => error,
     };
     if matches!(error, WriteError::Stale) {
-        return Err(Box::new(Unwritten { log: None, error }));
+        return (None, Err(error));
     }
     if !log.is_poisoned() {
-        return Err(Box::new(Unwritten { log: Some(log), error }));
+        return (Some(log), Err(error));
     }
     let reopened = log.reopen().ok().filter(|(_, recovered)| recovered.report.seq == before);
-    Err(Box::new(Unwritten { log: reopened.map(|(log, _)| log), error }))
+    (reopened.map(|(log, _)| log), Err(error))
 }
 
 fn refuse(finishers: Vec<Finish>, error: CommitError) {

@@ -95,7 +95,8 @@ async fn forward(established: Established, context: &RouterContext) {
 /// Learns who the client is: from the balancer, if one is between.
 async fn receive(mut tcp: TcpStream, peer: SocketAddr, context: &RouterContext) -> Option<(Stream, Client)> {
     let local = tcp.local_addr().ok()?;
-    let mut client = Client { address: canonical(peer), local: canonical(local), tls: None, session: SessionId::random() };
+    let mut client =
+        Client { address: canonical(peer), local: canonical(local), tls: None, session: SessionId::random() };
     if is_trusted(peer.ip(), &context.proxy_from) {
         let introduction = receive_introduction(&mut tcp)
             .await
