@@ -22,5 +22,5 @@ pub use change::{ChangeError, QueueChange, Settled};
 pub use entry::{Entry, EntryId, NewEntry, Pending};
 pub use schedule::{LIFETIME, delay};
 pub use settle::{Failed, Settlement, settle};
-pub use shard::{shard_of_member, shards_of};
+pub use shard::{member_of_shard, shards_of};
 pub use state::Queue;

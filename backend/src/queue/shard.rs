@@ -8,14 +8,14 @@ use crate::cluster::QUEUE_SHARDS;
 
 /// The member that should run a shard; `None` without members.
 #[must_use]
-pub fn shard_of_member(shard: u8, members: &[MemberName]) -> Option<&MemberName> {
+pub fn member_of_shard(shard: u8, members: &[MemberName]) -> Option<&MemberName> {
     members.iter().max_by_key(|member| (xxh3_64_with_seed(member.as_str().as_bytes(), u64::from(shard)), *member))
 }
 
 /// The shards one member should run.
 #[must_use]
 pub fn shards_of(member: &MemberName, members: &[MemberName]) -> Vec<u8> {
-    (0..QUEUE_SHARDS).filter(|shard| shard_of_member(*shard, members) == Some(member)).collect()
+    (0..QUEUE_SHARDS).filter(|shard| member_of_shard(*shard, members) == Some(member)).collect()
 }
 
 #[cfg(test)]
@@ -40,8 +40,8 @@ mod tests {
     fn only_a_dead_members_shards_move() {
         let (before, after) = (names(&["one", "two", "three"]), names(&["one", "three"]));
         for shard in 0..QUEUE_SHARDS {
-            let old = shard_of_member(shard, &before);
-            assert!(old == Some(&MemberName::new("two")) || old == shard_of_member(shard, &after));
+            let old = member_of_shard(shard, &before);
+            assert!(old == Some(&MemberName::new("two")) || old == member_of_shard(shard, &after));
         }
     }
 }
