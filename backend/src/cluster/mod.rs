@@ -23,6 +23,7 @@ mod member;
 mod message;
 mod moment;
 mod ownable;
+pub(crate) mod sabotage;
 mod seat;
 mod view;
 

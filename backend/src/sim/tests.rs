@@ -2,6 +2,8 @@
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
+use crate::cluster::sabotage::{self, Sabotage};
+
 use super::{
     invariant::Seen,
     random::Random,
@@ -65,6 +67,33 @@ fn one_owner_whatever_dies_sleeps_or_is_cut_off() {
 fn a_seed_reproduces_its_run_event_by_event() {
     for seed in 0..5 {
         assert_eq!(run(plan(seed)).1, run(plan(seed)).1, "seed {seed}");
+    }
+}
+
+#[test]
+fn rules_that_are_left_out_are_missed() {
+    are_missed(&[
+        Sabotage::GrantUngathered,
+        Sabotage::GrantUnfenced,
+        Sabotage::GrantLeased,
+        Sabotage::LeaseWithoutFellows,
+        Sabotage::LeaseWithoutTick,
+    ]);
+}
+
+#[test]
+#[ignore = "takes minutes: these rules matter once in hundreds of runs"]
+fn rules_that_are_seldom_needed_are_missed() {
+    are_missed(&[Sabotage::IgnoreDeposal, Sabotage::AcceptAnyTerm]);
+}
+
+fn are_missed(rules: &[Sabotage]) {
+    for rule in rules {
+        sabotage::set(Some(*rule));
+        let found = (0..5000).find(|seed| std::panic::catch_unwind(AssertUnwindSafe(|| run(plan(*seed)))).is_err());
+        sabotage::set(None);
+        eprintln!("{rule:?} is missed by seed {found:?}");
+        assert!(found.is_some(), "{rule:?} is not missed");
     }
 }
 

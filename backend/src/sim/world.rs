@@ -351,7 +351,8 @@ impl World {
 
     fn start(&mut self, member: usize, host: usize) {
         let runs_there = |process: &Process| process.member == host && process.pulse != Pulse::Dead;
-        if host == member && self.processes.values().any(runs_there) {
+        // On one address only one process can listen.
+        if self.processes.values().any(runs_there) {
             return;
         }
         let newcomer = Newcomer { member: name(member), control: address(host, 1), handoff: address(host, 2) };

@@ -15,6 +15,7 @@ use std::{
 use laniakea_config::ClusterTiming;
 use laniakea_directory::MemberName;
 
+use super::sabotage::{self, Sabotage};
 use super::{Answer, BATCH_MAX, Epoch, Incarnation, Message, Moment, OwnableId, Registration, Slots};
 use table::{Place, Registrant, Table};
 
@@ -231,7 +232,10 @@ impl Controller {
 
     fn on_listed(&mut self, living: Vec<Incarnation>) {
         if self.gathering == Gathering::Unlisted {
-            let awaited = living.into_iter().filter(|one| !self.has_registered(one)).collect();
+            let mut awaited: BTreeSet<_> = living.into_iter().filter(|one| !self.has_registered(one)).collect();
+            if sabotage::on(Sabotage::GrantUngathered) {
+                awaited.clear();
+            }
             self.gathering = Gathering::Awaiting(awaited);
             self.check_gathered();
         }
@@ -321,6 +325,10 @@ impl Controller {
         assert!(self.is_granting(), "a claim was decided before all were gathered");
         let Some(owner) = self.table.owners.get(&ownable) else { return self.grant(claimant, ownable) };
         let Some(registrant) = self.table.registrants.get(&owner.place) else { return };
+        if sabotage::on(Sabotage::GrantUnfenced) && registrant.doubtful && owner.place != claimant {
+            self.table.owners.remove(&ownable);
+            return self.grant(claimant, ownable);
+        }
         let is_uncertain = registrant.doubtful || registrant.has_recalled(&ownable);
         if is_uncertain && owner.place != claimant {
             return self.table.park(ownable, claimant);

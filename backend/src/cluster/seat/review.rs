@@ -7,6 +7,7 @@ use super::{
     ArbiterCall, Command, Contact, Controller, ControllerEvent, Gone, Incarnation, Moment, Notice, Offence, Peer, Seat,
     Slots, Survey,
 };
+use crate::cluster::sabotage::{self, Sabotage};
 use crate::cluster::{Candidacy, ClusterView, Graph, MemberView, Verdict, winning_side};
 
 /// A member whose last tick is older than this does not reach the storage …
@@ -201,6 +202,7 @@ impl Seat {
         self.remember_fenced(incarnation);
         let lease_is_over =
             self.contacts.get(incarnation).is_some_and(|one| one.was_met() || self.is_certainly_dead(one));
+        let lease_is_over = lease_is_over || sabotage::on(Sabotage::GrantLeased);
         match self.contacts.get_mut(incarnation) {
             Some(contact) if !lease_is_over => contact.cooling = Some(now + self.timing.read_lease),
             _ => self.free(now, incarnation),
@@ -400,14 +402,14 @@ impl Seat {
     /// Reads go without a tick as long as everybody who might order our fence has answered us lately, as has the
     /// filesystem.
     fn renew_lease(&mut self, now: Moment) {
-        let lease = self.lease().filter(|until| *until > now);
+        let lease = self.lease(now).filter(|until| *until > now);
         if self.shown.lease != lease {
             self.shown.lease = lease;
             self.commands.push(Command::Lease(lease));
         }
     }
 
-    fn lease(&self) -> Option<Moment> {
+    fn lease(&self, now: Moment) -> Option<Moment> {
         if !self.member.is_registered() {
             return None;
         }
@@ -417,8 +419,10 @@ impl Seat {
         };
         let living = self.contacts.values().filter(|contact| !contact.is_gone());
         let everybody = living.map(|contact| contact.peer.slot).collect::<Slots>().or(registered).without(self.me.slot);
-        let mut oldest = confirmed.min(self.watch.ticked);
-        for slot in everybody.iter() {
+        let ticked = if sabotage::on(Sabotage::LeaseWithoutTick) { now } else { self.watch.ticked };
+        let confirmed = if self.controller.is_some() { ticked } else { confirmed };
+        let mut oldest = confirmed.min(ticked);
+        for slot in everybody.iter().filter(|_| !sabotage::on(Sabotage::LeaseWithoutFellows)) {
             let of_slot = |contact: &&Contact| contact.peer.slot == slot && !contact.is_gone();
             oldest = oldest.min(self.contacts.values().find(of_slot)?.leased()?);
         }
