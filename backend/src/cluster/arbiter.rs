@@ -40,6 +40,8 @@ pub struct Survey {
     pub term: Option<TermRecord>,
     /// Everybody who is listed among the living.
     pub live: Vec<LiveEntry>,
+    /// Who was fenced a moment ago and may still hold a read lease.
+    pub cooling: Vec<Incarnation>,
 }
 
 /// A call to the arbiter, as a machine asks for it.
@@ -64,7 +66,11 @@ pub enum ArbiterCall {
         incarnation: Incarnation,
         /// The term of the controller that orders it.
         under: u64,
+        /// It may hold a read lease: leave a mark for the next controller, should this one die before it is over.
+        lease_left: bool,
     },
+    /// Remove the mark of a fence: no lease can be left.
+    Cooled(Incarnation),
     /// Remove one's own live directory: a clean end.
     Depart(Incarnation),
 }
@@ -87,6 +93,8 @@ pub enum ArbiterAnswer {
         /// How it went.
         outcome: FenceOutcome,
     },
+    /// To [`ArbiterCall::Cooled`].
+    Cooled,
     /// To [`ArbiterCall::Depart`].
     Departed,
     /// The filesystem failed; the call may or may not have had its effect.
@@ -127,7 +135,7 @@ pub struct TickName {
     pub sees: Slots,
 }
 
-/// The arbiter: six calls and the tick.
+/// The arbiter: seven calls and the tick.
 pub trait Arbiter: Send + Sync + 'static {
     /// Takes a slot and an incarnation number that was never used, and writes down how to reach it.
     fn enlist(&self, newcomer: &Newcomer) -> io::Result<Peer>;
@@ -139,8 +147,11 @@ pub trait Arbiter: Send + Sync + 'static {
     /// Creates the record of `term` if nobody has, and returns the highest record there is then.
     fn win_term(&self, term: u64, candidate: &Incarnation) -> io::Result<TermRecord>;
     /// Reads the highest term again and, unless it is above `under`, removes the live directory. Once this returns
-    /// [`FenceOutcome::Fenced`], no tick of the incarnation can succeed any more.
-    fn fence(&self, incarnation: &Incarnation, under: u64) -> io::Result<FenceOutcome>;
+    /// [`FenceOutcome::Fenced`], no tick of the incarnation can succeed any more. With `lease_left` a mark is made before,
+    /// which surveys show until it is removed.
+    fn fence(&self, incarnation: &Incarnation, under: u64, lease_left: bool) -> io::Result<FenceOutcome>;
+    /// Removes the mark of a fence.
+    fn cooled(&self, incarnation: &Incarnation) -> io::Result<()>;
     /// Removes the caller's own live directory.
     fn depart(&self, incarnation: &Incarnation) -> io::Result<()>;
     /// Renames the caller's entry. Success proves that the incarnation was not fenced when the call began.
@@ -158,9 +169,10 @@ pub fn perform(arbiter: &dyn Arbiter, call: ArbiterCall) -> ArbiterAnswer {
         ArbiterCall::Appear(incarnation) => arbiter.appear(incarnation).map(|()| ArbiterAnswer::Appeared),
         ArbiterCall::Survey => arbiter.survey().map(ArbiterAnswer::Surveyed),
         ArbiterCall::WinTerm { term, candidate } => arbiter.win_term(*term, candidate).map(ArbiterAnswer::Term),
-        ArbiterCall::Fence { incarnation, under } => arbiter
-            .fence(incarnation, *under)
+        ArbiterCall::Fence { incarnation, under, lease_left } => arbiter
+            .fence(incarnation, *under, *lease_left)
             .map(|outcome| ArbiterAnswer::Fenced { incarnation: incarnation.clone(), outcome }),
+        ArbiterCall::Cooled(incarnation) => arbiter.cooled(incarnation).map(|()| ArbiterAnswer::Cooled),
         ArbiterCall::Depart(incarnation) => arbiter.depart(incarnation).map(|()| ArbiterAnswer::Departed),
     };
     answer.unwrap_or_else(|error| ArbiterAnswer::Failed { call, error })

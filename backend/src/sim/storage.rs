@@ -34,6 +34,7 @@ struct Directory {
     slots: Vec<MemberName>,
     peers: BTreeMap<Incarnation, Peer>,
     live: BTreeMap<Incarnation, TickName>,
+    cooling: BTreeSet<Incarnation>,
 }
 
 impl Directory {
@@ -113,7 +114,8 @@ impl Arbiter for Storage {
             peer: directory.peers[incarnation].clone(),
             tick: Some(tick.clone()),
         };
-        Ok(Survey { term: directory.highest(), live: directory.live.iter().map(entry).collect() })
+        let cooling = directory.cooling.iter().cloned().collect();
+        Ok(Survey { term: directory.highest(), live: directory.live.iter().map(entry).collect(), cooling })
     }
 
     fn win_term(&self, term: u64, candidate: &Incarnation) -> io::Result<TermRecord> {
@@ -122,15 +124,23 @@ impl Arbiter for Storage {
         Ok(directory.highest().unwrap())
     }
 
-    fn fence(&self, incarnation: &Incarnation, under: u64) -> io::Result<FenceOutcome> {
+    fn fence(&self, incarnation: &Incarnation, under: u64, lease_left: bool) -> io::Result<FenceOutcome> {
         let mut directory = self.directory.lock().unwrap();
         if let Some(higher) = directory.highest().filter(|highest| highest.term > under) {
             return Ok(FenceOutcome::Superseded(higher));
+        }
+        if lease_left {
+            directory.cooling.insert(incarnation.clone());
         }
         if !self.lies_about_fences {
             directory.live.remove(incarnation);
         }
         Ok(FenceOutcome::Fenced)
+    }
+
+    fn cooled(&self, incarnation: &Incarnation) -> io::Result<()> {
+        self.directory.lock().unwrap().cooling.remove(incarnation);
+        Ok(())
     }
 
     fn depart(&self, incarnation: &Incarnation) -> io::Result<()> {

@@ -185,8 +185,10 @@ pub struct Seat {
     links: BTreeMap<LinkId, (Incarnation, Side)>,
     /// Who is known to be fenced; of each member the latest few.
     buried: BTreeSet<Incarnation>,
-    /// Fences the arbiter has not answered yet.
-    fencing: BTreeSet<Incarnation>,
+    /// Fences the arbiter has not answered yet, and whether a lease may be left after them.
+    fencing: BTreeMap<Incarnation, bool>,
+    /// Who was fenced by an earlier controller, and until when a lease may be left.
+    inherited: BTreeMap<Incarnation, Moment>,
     /// Who is registered, as the controller said in its answer to the ping sent then.
     registered: Option<(Moment, Slots)>,
     watch: Watch,
@@ -237,7 +239,8 @@ impl Seat {
             contacts: BTreeMap::new(),
             links: BTreeMap::new(),
             buried: BTreeSet::new(),
-            fencing: BTreeSet::new(),
+            fencing: BTreeMap::new(),
+            inherited: BTreeMap::new(),
             registered: None,
             watch: Watch {
                 stepped: now,
@@ -413,6 +416,7 @@ impl Seat {
         }
         if let Some(controller) = self.controller.take() {
             self.fencing.clear();
+            self.inherited.clear();
             self.notice(Notice::Deposed(controller.term()));
         }
         self.run_member(now, MemberEvent::Term(record.clone()));
@@ -454,16 +458,17 @@ impl Seat {
                 self.adopt(now, &record);
             }
             ArbiterAnswer::Fenced { incarnation, outcome } => {
-                self.fencing.remove(&incarnation);
+                // Whoever asked in an earlier term cannot know any more what is left.
+                let lease_left = self.fencing.remove(&incarnation).unwrap_or(true);
                 match outcome {
-                    FenceOutcome::Fenced => self.on_fenced(now, &incarnation),
+                    FenceOutcome::Fenced => self.on_fenced(now, &incarnation, lease_left),
                     FenceOutcome::Superseded(record) => self.adopt(now, &record),
                 }
             }
             ArbiterAnswer::Departed => self.on_departed(),
             ArbiterAnswer::Failed { call, error } => self.on_arbiter_failed(now, &call, &error),
-            // Only a process that joins asks for these.
-            ArbiterAnswer::Enlisted(_) | ArbiterAnswer::Appeared => {}
+            // Only a process that joins asks for the first two; the last needs nothing more.
+            ArbiterAnswer::Enlisted(_) | ArbiterAnswer::Appeared | ArbiterAnswer::Cooled => {}
         }
     }
 
@@ -479,7 +484,8 @@ impl Seat {
                 self.fencing.remove(incarnation);
             }
             ArbiterCall::Depart(_) => self.on_departed(),
-            ArbiterCall::Enlist(_) | ArbiterCall::Appear(_) => {}
+            // A mark that stays costs the next controller a moment.
+            ArbiterCall::Enlist(_) | ArbiterCall::Appear(_) | ArbiterCall::Cooled(_) => {}
         }
     }
 

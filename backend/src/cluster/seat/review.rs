@@ -23,10 +23,19 @@ impl Seat {
     /// When to step with [`super::Event::Timer`] at the latest.
     #[must_use]
     pub fn deadline(&self, now: Moment) -> Moment {
+        if self.leaving {
+            return now + self.timing.ping;
+        }
         let contacts = self.contacts.values().filter_map(|contact| contact.deadline(now, &self.timing));
         let look = (self.wants_to_look(now) && self.watch.looking.is_none()).then_some(self.watch.look_due);
         let controller = self.controller.as_ref().and_then(Controller::deadline);
-        contacts.chain(look).chain(controller).chain(self.election.deadline()).fold(self.watch.ping_due, Moment::min)
+        let inherited = self.inherited.values().min().copied();
+        contacts
+            .chain(look)
+            .chain(controller)
+            .chain(inherited)
+            .chain(self.election.deadline())
+            .fold(self.watch.ping_due, Moment::min)
     }
 
     /// If this process stood still, the silence it remembers is its own.
@@ -51,6 +60,7 @@ impl Seat {
         }
         self.bury_replaced(now);
         self.forget(now);
+        self.release_inherited(now);
         self.call(now);
         self.publish(now);
         let side = self.side(now);
@@ -195,27 +205,44 @@ impl Seat {
         }
     }
 
-    /// Its live directory is gone. Who never met us may not know that it needs our answers: its lease ends only because
-    /// its ticks fail from now on.
-    pub(super) fn on_fenced(&mut self, now: Moment, incarnation: &Incarnation) {
+    /// Its live directory is gone. What it owned is free when no lease can be left.
+    pub(super) fn on_fenced(&mut self, now: Moment, incarnation: &Incarnation, lease_left: bool) {
         self.notice(Notice::Fenced(incarnation.clone()));
         self.remember_fenced(incarnation);
-        let lease_is_over =
-            self.contacts.get(incarnation).is_some_and(|one| one.was_met() || self.is_certainly_dead(one));
-        let lease_is_over = lease_is_over || sabotage::on(Sabotage::GrantLeased);
         match self.contacts.get_mut(incarnation) {
-            Some(contact) if !lease_is_over => contact.cooling = Some(now + self.timing.read_lease),
+            Some(contact) if lease_left => contact.cooling = Some(now + self.timing.read_lease),
             _ => self.free(now, incarnation),
         }
         self.hang_up(incarnation);
     }
 
-    /// Nothing can be answered by this incarnation any more: what it owned may be granted.
     fn free(&mut self, now: Moment, incarnation: &Incarnation) {
         self.hang_up(incarnation);
         self.remember_fenced(incarnation);
-        self.contacts.remove(incarnation);
+        if self.contacts.remove(incarnation).is_some_and(|contact| contact.cooling.is_some()) {
+            self.ask(ArbiterCall::Cooled(incarnation.clone()));
+        }
         self.run_controller(now, ControllerEvent::Fenced(incarnation.clone()));
+    }
+
+    /// An earlier controller fenced these and did not live to see their leases end.
+    fn inherit(&mut self, now: Moment, cooling: Vec<Incarnation>) {
+        for incarnation in cooling {
+            let until = now + self.timing.read_lease;
+            self.inherited.entry(incarnation).or_insert(until);
+        }
+    }
+
+    fn release_inherited(&mut self, now: Moment) {
+        let over: Vec<_> =
+            self.inherited.iter().filter(|(_, until)| **until <= now).map(|(one, _)| one.clone()).collect();
+        for incarnation in over {
+            self.inherited.remove(&incarnation);
+            self.ask(ArbiterCall::Cooled(incarnation.clone()));
+            if !self.contacts.contains_key(&incarnation) {
+                self.run_controller(now, ControllerEvent::Fenced(incarnation));
+            }
+        }
     }
 
     /// What a fenced incarnation says does not count, should it still run.
@@ -267,11 +294,15 @@ impl Seat {
     }
 
     fn fence(&mut self, incarnation: Incarnation) {
-        let under = self.term();
-        if self.fencing.insert(incarnation.clone()) {
-            self.notice(Notice::Fencing(incarnation.clone()));
-            self.ask(ArbiterCall::Fence { incarnation, under });
+        if self.fencing.contains_key(&incarnation) {
+            return;
         }
+        // Who never met us may not know that it needs our answers: its lease ends only because its ticks fail.
+        let is_over = |one: &Contact| one.was_met() || self.is_certainly_dead(one);
+        let lease_left = !self.contacts.get(&incarnation).is_some_and(is_over) && !sabotage::on(Sabotage::GrantLeased);
+        self.fencing.insert(incarnation.clone(), lease_left);
+        self.notice(Notice::Fencing(incarnation.clone()));
+        self.ask(ArbiterCall::Fence { incarnation, under: self.term(), lease_left });
     }
 
     /// From now on its pings extend no lease; when the last one has run out it is fenced.
@@ -375,7 +406,9 @@ impl Seat {
         // Only a list read in office names everybody who may own something from before. All of them are contacts now,
         // but for who is known to be fenced; and who was fenced a moment ago is one until its lease is over.
         if office.is_some() && office == self.controller.as_ref().map(Controller::term) {
-            let awaited = self.contacts.keys().chain([&self.me.incarnation]).cloned().collect();
+            self.inherit(now, survey.cooling);
+            let known = self.contacts.keys().chain(self.inherited.keys()).chain([&self.me.incarnation]);
+            let awaited = known.cloned().collect();
             self.run_controller(now, ControllerEvent::Listed(awaited));
         }
     }

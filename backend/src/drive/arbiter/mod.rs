@@ -7,6 +7,7 @@
 //! cluster/slot/<number>               the member with that bit in connectivity sets; likewise
 //! cluster/live/<member>.<number>/     exists while that run may promise anything; holds one entry:
 //!     t.<counter>.<sees>              the tick, renamed again and again by its owner
+//! cluster/cool/<member>.<number>      that run was fenced, and may still answer reads for a moment
 //! cluster/tmp/                        files on their way to a link
 //! ```
 //!
@@ -145,6 +146,8 @@ impl FileArbiter {
     /// changed; and whoever joins or gathers must miss nobody.
     fn list_fresh(&self, folder: &str) -> io::Result<Vec<String>> {
         let folder = self.root.join(folder);
+        // One that is younger than the volume.
+        fs::create_dir_all(&folder)?;
         File::create_new(folder.join(format!("{PROBE}{:032x}-", rand::random::<u128>())))?;
         let (probes, names): (Vec<_>, Vec<_>) = list(&folder)?.into_iter().partition(|name| name.starts_with(PROBE));
         // Those of others too: who probes at this moment does not need them any more, who died left them behind.
@@ -253,7 +256,9 @@ impl Arbiter for FileArbiter {
             }
         }
         live.sort_by(|one, other| one.peer.incarnation.cmp(&other.peer.incarnation));
-        Ok(Survey { term: self.highest_of(&self.list_fresh("term")?)?, live })
+        // After the living: whoever was removed from there with a lease left had its mark before.
+        let cooling = self.list_fresh("cool")?.iter().filter_map(|name| Incarnation::parse(name)).collect();
+        Ok(Survey { term: self.highest_of(&self.list_fresh("term")?)?, live, cooling })
     }
 
     fn win_term(&self, term: u64, candidate: &Incarnation) -> io::Result<TermRecord> {
@@ -269,13 +274,21 @@ impl Arbiter for FileArbiter {
         Ok(highest)
     }
 
-    fn fence(&self, incarnation: &Incarnation, under: u64) -> io::Result<FenceOutcome> {
+    fn fence(&self, incarnation: &Incarnation, under: u64, lease_left: bool) -> io::Result<FenceOutcome> {
         if let Some(higher) = self.highest_term()?.filter(|highest| highest.term > under) {
             return Ok(FenceOutcome::Superseded(higher));
+        }
+        if lease_left {
+            File::create(self.root.join("cool").join(incarnation.to_string()))?.sync_all()?;
+            sync_folder(&self.root.join("cool"))?;
         }
         self.sweep(incarnation)?;
         self.peers.lock().remove(incarnation);
         Ok(FenceOutcome::Fenced)
+    }
+
+    fn cooled(&self, incarnation: &Incarnation) -> io::Result<()> {
+        fs::remove_file(self.root.join("cool").join(incarnation.to_string())).or_else(nothing_if_missing)
     }
 
     fn depart(&self, incarnation: &Incarnation) -> io::Result<()> {

@@ -72,11 +72,11 @@ fn a_tick_is_seen_by_others_and_fails_for_ever_after_the_fence() {
     arbiter.tick(&peer.incarnation, &mut name, sees).unwrap();
     let survey = arbiter.survey().unwrap();
     assert_eq!(survey.live, [LiveEntry { peer: peer.clone(), tick: Some(TickName { counter: 1, sees }) }]);
-    assert_eq!(arbiter.fence(&peer.incarnation, 0).unwrap(), FenceOutcome::Fenced);
+    assert_eq!(arbiter.fence(&peer.incarnation, 0, false).unwrap(), FenceOutcome::Fenced);
     for _ in 0..3 {
         assert!(matches!(arbiter.tick(&peer.incarnation, &mut name, sees), Err(TickError::Fenced)));
     }
-    assert_eq!(arbiter.fence(&peer.incarnation, 0).unwrap(), FenceOutcome::Fenced, "fencing twice does no harm");
+    assert_eq!(arbiter.fence(&peer.incarnation, 0, false).unwrap(), FenceOutcome::Fenced, "fencing twice does no harm");
     assert_eq!(arbiter.survey().unwrap().live, []);
 }
 
@@ -105,7 +105,7 @@ fn a_fence_wins_against_a_member_that_ticks_as_fast_as_it_can() {
         while arbiter.read_tick(&peer.incarnation).unwrap().is_none_or(|tick| tick.counter == 0) {
             std::thread::yield_now();
         }
-        arbiter.fence(&peer.incarnation, 0).unwrap();
+        arbiter.fence(&peer.incarnation, 0, false).unwrap();
         assert!(!arbiter.live(&peer.incarnation).exists());
         assert!(ticking.join().unwrap() > 0);
     });
@@ -141,12 +141,24 @@ fn of_many_candidates_exactly_one_wins_each_term() {
 }
 
 #[test]
+fn a_fence_that_leaves_a_lease_is_seen_until_it_is_over() {
+    let (_folder, arbiter) = storage();
+    let peer = living(&arbiter, "a");
+    arbiter.fence(&peer.incarnation, 0, true).unwrap();
+    let survey = arbiter.survey().unwrap();
+    assert_eq!((survey.live.len(), survey.cooling), (0, vec![peer.incarnation.clone()]));
+    arbiter.cooled(&peer.incarnation).unwrap();
+    arbiter.cooled(&peer.incarnation).unwrap();
+    assert_eq!(arbiter.survey().unwrap(), Survey::default());
+}
+
+#[test]
 fn a_deposed_controller_fences_nobody() {
     let (_folder, arbiter) = storage();
     let (a, b) = (living(&arbiter, "a"), living(&arbiter, "b"));
     arbiter.win_term(1, &a.incarnation).unwrap();
     let second = arbiter.win_term(2, &b.incarnation).unwrap();
-    assert_eq!(arbiter.fence(&b.incarnation, 1).unwrap(), FenceOutcome::Superseded(second));
+    assert_eq!(arbiter.fence(&b.incarnation, 1, false).unwrap(), FenceOutcome::Superseded(second));
     assert_eq!(arbiter.survey().unwrap().live.len(), 2);
 }
 

@@ -69,7 +69,7 @@ pub fn initialise_storage(storage: &Path, cluster: &ClusterName) -> Result<(), V
             return Err(VolumeError::NotEmpty(storage.to_owned()));
         }
     }
-    for folder in ["term", "inc", "slot", "live", "tmp"] {
+    for folder in ["term", "inc", "slot", "live", "cool", "tmp"] {
         fs::create_dir_all(storage.join("cluster").join(folder)).map_err(failed)?;
     }
     write_marker(storage, cluster).map_err(failed)?;
