@@ -374,6 +374,21 @@ impl Up {
         name.map(str::to_owned).with_context(|| format!("cluster {number} has no controller: {status}"))
     }
 
+    /// What the processes complained about: lines of WARN and ERROR in their logs.
+    ///
+    /// # Errors
+    /// If a log cannot be read.
+    pub fn complaints(&self) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        for entry in fs::read_dir(self.data().join("logs"))? {
+            let path = entry?.path();
+            let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+            let complains = |line: &&str| line.contains(" WARN ") || line.contains(" ERROR ") || line.contains("panicked");
+            lines.extend(text.lines().filter(complains).map(|line| format!("{}: {line}", path.display())));
+        }
+        Ok(lines)
+    }
+
     /// The ends of all logs, for the message of a failed test.
     #[must_use]
     pub fn logs(&self) -> String {

@@ -97,6 +97,10 @@ async fn wait_for(up: &Up, account: &str, count: u32) -> Result<Imap> {
     Ok(imap)
 }
 
+/// Ends it; nothing that happened here was worth a complaint.
 fn up_stops(mut up: Up) -> Result<()> {
-    up.stop().map(drop)
+    up.stop()?;
+    let complaints = up.complaints()?;
+    ensure!(complaints.is_empty(), "{}", complaints.join("\n"));
+    Ok(())
 }
