@@ -108,7 +108,8 @@ Ports, with base port B (10000 unless told otherwise):
   directory               B+389 LDAP, B+636 LDAPS, B+391 metrics
   router r                B + 1000 x (r-1) + the usual port: 10143 is IMAP of router-1, 11025 SMTP of router-2; metrics 90
   member m of cluster c   B + 10000 + 1000 x c + 100 x m + the last two digits: 21143 is IMAP of cluster-1-a,
-                          22210 POP3 of cluster-2-b; LMTP 24, metrics 90, handoff 01, control 02";
+                          22210 POP3 of cluster-2-b; LMTP 24, metrics 90, handoff 01, control 02
+A base of at most 12700 keeps all of them below the ports that the kernel gives outgoing connections.";
 
 /// When a dead process is started again.
 #[derive(Debug, Clone, Copy)]
