@@ -163,7 +163,7 @@ impl Desk {
             let now = clock::now();
             let wait = self.office.seat.deadline(now).since(now);
             tokio::select! {
-                biased;
+                // In no fixed order: no flood of one kind may keep the others waiting.
                 () = fenced.cancelled() => break,
                 () = aborted.cancelled() => break,
                 _ = self.office.inbox.recv_many(&mut inbound, BATCH) => self.on_inbound(&mut inbound),
