@@ -3,7 +3,13 @@
 //! One entry per thing being opened or open; concurrent openers share one claim and one recovery. An entry leaves when
 //! its worker has ended, after the ownership was given back.
 
-use std::{hash::Hash, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    hash::Hash,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use dashmap::DashMap;
 use laniakea_directory::{AccountId, MemberName};
@@ -56,13 +62,19 @@ pub enum AccessError {
 
 /// Everything this member owns.
 pub struct Registry {
-    fs: Arc<RealFs>,
-    storage: PathBuf,
-    cluster: ClusterHandle,
-    timing: WorkerTiming,
+    opener: Opener,
     patience: Duration,
     accounts: Table<AccountId, Account>,
     shards: Table<u8, Queue>,
+}
+
+/// What opening needs. Cheap to clone.
+#[derive(Clone)]
+struct Opener {
+    fs: Arc<RealFs>,
+    storage: Arc<Path>,
+    cluster: ClusterHandle,
+    timing: WorkerTiming,
 }
 
 type Table<K, S> = Arc<DashMap<K, Arc<OnceCell<Owned<S>>>>>;
@@ -78,11 +90,9 @@ impl Registry {
     /// An empty table. `patience` bounds how long [`Registry::account`] waits for an account that is being given back.
     #[must_use]
     pub fn new(storage: PathBuf, cluster: ClusterHandle, timing: WorkerTiming, patience: Duration) -> Self {
+        let fs = Arc::new(RealFs::named(cluster.view().member.as_str()));
         Self {
-            fs: Arc::new(RealFs::named(cluster.view().member.as_str())),
-            storage,
-            cluster,
-            timing,
+            opener: Opener { fs, storage: storage.into(), cluster, timing },
             patience,
             accounts: Arc::default(),
             shards: Arc::default(),
@@ -92,7 +102,7 @@ impl Registry {
     /// The cluster that grants.
     #[must_use]
     pub fn cluster(&self) -> &ClusterHandle {
-        &self.cluster
+        &self.opener.cluster
     }
 
     /// Opens an account here, or says who owns it. The quota, in bytes, is the directory's and holds as long as the
@@ -180,10 +190,14 @@ impl Registry {
         loop {
             // The guard of the map must not be held over an await.
             let cell = Arc::clone(&table.entry(key).or_default());
-            match cell.get_or_try_init(|| self.claim_and_recover::<S>(id, prepare)).await {
+            let opened = match cell.get() {
+                Some(owned) => Ok(owned.clone()),
+                None => self.opener.open(Arc::clone(&cell), id, prepare).await,
+            };
+            match opened {
                 Ok(owned) => {
                     if let Some(pass) = owned.enter() {
-                        watch_end(table, key, &cell, owned);
+                        watch_end(table, key, &cell, &owned);
                         return Ok(Access::Here(pass));
                     }
                     // It is being given back: wait until it is, then claim anew.
@@ -206,6 +220,21 @@ impl Registry {
             }
             tokio::time::sleep(RETRY).await;
         }
+    }
+}
+
+impl Opener {
+    /// Fills the cell, in a task of its own: whoever asked may go away, the grant must not get lost with it.
+    async fn open<S: State>(
+        &self,
+        cell: Arc<OnceCell<Owned<S>>>,
+        id: OwnableId,
+        prepare: impl FnOnce(&mut S) + Send + 'static,
+    ) -> Result<Owned<S>, Opening> {
+        let opener = self.clone();
+        let opening =
+            tokio::spawn(async move { cell.get_or_try_init(|| opener.claim_and_recover(id, prepare)).await.cloned() });
+        opening.await.unwrap_or(Err(Opening::Leaving))
     }
 
     async fn claim_and_recover<S: State>(
@@ -230,7 +259,7 @@ impl Registry {
     }
 }
 
-/// Removes the entry when its worker ends. Started by whoever finds the worker fresh.
+/// Sees to it that the entry is in the table as long as its worker lives. Done by whoever finds the worker fresh.
 fn watch_end<K, S>(table: &Table<K, S>, key: K, cell: &Arc<OnceCell<Owned<S>>>, owned: &Owned<S>)
 where
     K: Eq + Hash + Copy + Send + Sync + 'static,
@@ -239,6 +268,8 @@ where
     if !owned.first_entry() {
         return;
     }
+    // Another opener may have failed on the same cell, and taken it out, just before this one succeeded.
+    table.insert(key, Arc::clone(cell));
     let (table, cell, closed) = (Arc::clone(table), Arc::clone(cell), owned.closed().clone());
     tokio::spawn(async move {
         closed.cancelled().await;
