@@ -383,7 +383,8 @@ impl Up {
         for entry in fs::read_dir(self.data().join("logs"))? {
             let path = entry?.path();
             let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
-            let complains = |line: &&str| line.contains(" WARN ") || line.contains(" ERROR ") || line.contains("panicked");
+            let complains =
+                |line: &&str| line.contains(" WARN ") || line.contains(" ERROR ") || line.contains("panicked");
             lines.extend(text.lines().filter(complains).map(|line| format!("{}: {line}", path.display())));
         }
         Ok(lines)
