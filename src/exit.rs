@@ -70,7 +70,13 @@ pub fn code(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("laniakea: {failure}");
+            match &failure {
+                // Begins with file:line:column, as editors like it.
+                Failure::Configuration(error) if error.is::<laniakea_config::Faults>() => eprintln!("{error}"),
+                Failure::Usage(_) | Failure::Temporary(_) | Failure::Configuration(_) => {
+                    eprintln!("laniakea: {failure}")
+                }
+            }
             ExitCode::from(failure.code())
         }
     }

@@ -247,6 +247,15 @@ impl Up {
         kill(self.process(name)?.pid).with_context(|| format!("kill {name}"))
     }
 
+    /// Freezes the process called `name` with SIGSTOP, or thaws it with SIGCONT.
+    ///
+    /// # Errors
+    /// If there is no such process.
+    pub fn freeze(&self, name: &str, frozen: bool) -> Result<()> {
+        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+        Ok(kill_process(pid(self.process(name)?.pid)?, signal)?)
+    }
+
     /// Kills everything with SIGKILL, `up` first, as a power failure would.
     ///
     /// # Errors

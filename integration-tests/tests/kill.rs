@@ -34,6 +34,25 @@ async fn the_owner_is_killed_while_a_client_reads() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_owner_is_frozen_during_a_storm_and_wakes_up_fenced() -> Result<()> {
+    let mut up = Up::start_as(Shape { restart_after: "1", ..Shape::default() }).await?;
+    let account = up.account(1);
+    let storm = Storm::begin(up.router()?.smtp()?, &up.accounts(), 3);
+    storm.until(60).await?;
+    until_login(&up, &account).await?;
+    let owner = up.process(&up.owner(&account)?.expect("an owner"))?.clone();
+    up.freeze(&owner.name, true)?;
+    let again = until_login(&up, &account).await?;
+    println!("  owner frozen: next login after {again:?}");
+    storm.until(storm.ledger.len() + 60).await?;
+    // It was fenced while it slept: it must drop everything, end, and begin anew.
+    up.freeze(&owner.name, false)?;
+    up.wait_restarted(&owner.name, owner.pid).await?;
+    storm.until(storm.ledger.len() + 60).await?;
+    storm.end().await.check(&up, PATIENCE).await
+}
+
+#[tokio::test]
 async fn the_controller_is_killed() -> Result<()> {
     let up = Up::start_as(Shape { clusters: 1, members: 3, ..Shape::default() }).await?;
     let storm = Storm::begin(up.router()?.smtp()?, &up.accounts(), 3);

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use tokio::time::timeout;
+
 use super::{ClientError, Handover, Kept, MailClient, Outgoing};
 use crate::{
     drive::{
@@ -16,6 +18,9 @@ use crate::{
 pub const ROUNDS: usize = 4;
 /// Between two rounds.
 const ROUND_PAUSE: Duration = Duration::from_millis(400);
+
+/// How long a member may take to greet, or to answer on a connection that was kept; then another one is asked.
+const GREETING_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A member that waits for content.
 #[derive(Debug)]
@@ -81,7 +86,7 @@ impl Errand<'_> {
     async fn try_member(&self, member: SocketAddr) -> Result<Engaged, Option<Reply>> {
         if let Some(client) = self.kept.take(member) {
             // It may have been closed meanwhile, which says nothing about the member.
-            if let Ok(engaged) = self.open(member, client).await {
+            if let Ok(Ok(engaged)) = timeout(GREETING_DEADLINE, self.open(member, client)).await {
                 return Ok(engaged);
             }
         }
@@ -94,8 +99,14 @@ impl Errand<'_> {
             self.routes.on_unreachable(member);
             return Err(None);
         };
+        // The kernel accepts connections for a process that is frozen: only its greeting says that it is there.
+        let Ok(greeted) = timeout(GREETING_DEADLINE, MailClient::hand_over(tcp, self.dialect, self.handover)).await
+        else {
+            self.routes.on_unreachable(member);
+            return Err(None);
+        };
         self.routes.on_reached(member);
-        MailClient::hand_over(tcp, self.dialect, self.handover).await.map_err(|error| refusal(member, error))
+        greeted.map_err(|error| refusal(member, error))
     }
 
     async fn open(&self, member: SocketAddr, mut client: MailClient) -> Result<Engaged, Option<Reply>> {
