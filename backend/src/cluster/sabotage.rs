@@ -12,14 +12,10 @@ pub enum Sabotage {
     GrantUnfenced,
     /// The controller forgets who is fenced before its lease can be over.
     GrantLeased,
-    /// Members accept grants of any term.
-    AcceptAnyTerm,
     /// The read lease needs the controller alone, not every fellow.
     LeaseWithoutFellows,
     /// The read lease does not need the member's own tick.
     LeaseWithoutTick,
-    /// A deposed controller goes on as if it had not heard.
-    IgnoreDeposal,
 }
 
 #[cfg(test)]

@@ -81,12 +81,6 @@ fn rules_that_are_left_out_are_missed() {
     ]);
 }
 
-#[test]
-#[ignore = "takes minutes: these rules matter once in hundreds of runs"]
-fn rules_that_are_seldom_needed_are_missed() {
-    are_missed(&[Sabotage::IgnoreDeposal, Sabotage::AcceptAnyTerm]);
-}
-
 fn are_missed(rules: &[Sabotage]) {
     for rule in rules {
         sabotage::set(Some(*rule));

@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use laniakea_config::ClusterTiming;
 use laniakea_directory::MemberName;
 
-use super::sabotage::{self, Sabotage};
 use super::{
     ArbiterAnswer, ArbiterCall, Claim, ClusterView, Contact, Controller, ControllerCommand, ControllerEvent, Election,
     Epoch, FenceOutcome, Gone, Incarnation, Member, MemberCommand, MemberEvent, Message, Moment, Offence, OwnableId,
@@ -410,8 +409,7 @@ impl Seat {
 
     /// Adopts a term that is higher than the one known, whoever tells of it.
     fn adopt(&mut self, now: Moment, record: &TermRecord) {
-        let is_deaf = self.controller.is_some() && sabotage::on(Sabotage::IgnoreDeposal);
-        if self.term() >= record.term || is_deaf {
+        if self.term() >= record.term {
             return;
         }
         if let Some(controller) = self.controller.take() {
