@@ -49,7 +49,7 @@ impl Budget {
     /// Takes room for the beginning of a message that was announced with this size; waits for it a while.
     ///
     /// # Errors
-    /// [`Exhausted`]: try again later.
+    /// `Exhausted`: try again later.
     pub async fn begin(&self, announced: Option<u64>) -> Result<Share, Exhausted> {
         self.take(announced.unwrap_or(FIRST_BYTES).min(BEGIN_BYTES_MAX)).await
     }
@@ -57,7 +57,7 @@ impl Budget {
     /// Takes room for a message that is known, all there is for one that is larger; waits for it a while.
     ///
     /// # Errors
-    /// [`Exhausted`]: try again later.
+    /// `Exhausted`: try again later.
     pub async fn take(&self, size: u64) -> Result<Share, Exhausted> {
         let wanted = units(size.max(UNIT_BYTES))?.min(self.total);
         match timeout(WAIT, Arc::clone(&self.units).acquire_many_owned(wanted)).await {
@@ -69,7 +69,7 @@ impl Budget {
     /// Makes a share large enough for `size` bytes, without waiting.
     ///
     /// # Errors
-    /// [`Exhausted`]: the message must come again.
+    /// `Exhausted`: the message must come again.
     pub fn grow(&self, share: &mut Share, size: u64) -> Result<(), Exhausted> {
         let held = share.permit.num_permits() as u64 * UNIT_BYTES;
         if size <= held {
