@@ -1,5 +1,6 @@
 //! Real processes, real clients, simulation, benchmarks.
 //!
+//! - [`bench`]: what the command `bench` measures.
 //! - [`up`]: the real program in a folder of its own, killed and started again by tests.
 //! - [`client`]: mail protocols as a client sees them.
 //! - [`storm`]: deliveries with a ledger of what was acknowledged.
@@ -9,6 +10,7 @@
 //! the programs they use and runs everything.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod bench;
 pub mod client;
 pub mod storm;
 pub mod tool;

@@ -37,7 +37,7 @@ use crate::{
 };
 
 use auth::Credentials;
-use desk::{Clerk, Desk, Office, Request};
+use desk::{Clerk, Delivery, Desk, Office, Request};
 use link::LinkMaker;
 use ticker::Ticker;
 
@@ -90,11 +90,26 @@ impl ClusterHandle {
     pub async fn start(settings: ControlSettings) -> Result<Self, StartError> {
         check_storage(&settings.storage, &settings.cluster)?;
         let arbiter = Arc::new(FileArbiter::new(&settings.storage));
-        Self::start_with(settings, arbiter).await
+        Self::start_with(settings, arbiter, DeskPlace::Thread).await
+    }
+
+    /// The same, with the desk as a task beside the caller's: for a process that does little else, such as a benchmark. In
+    /// a member, load would delay its signs of life.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn start_beside(settings: ControlSettings) -> Result<Self, StartError> {
+        check_storage(&settings.storage, &settings.cluster)?;
+        let arbiter = Arc::new(FileArbiter::new(&settings.storage));
+        Self::start_with(settings, arbiter, DeskPlace::Task).await
     }
 
     /// The same, with any arbiter.
-    async fn start_with(settings: ControlSettings, arbiter: Arc<dyn Arbiter>) -> Result<Self, StartError> {
+    async fn start_with(
+        settings: ControlSettings,
+        arbiter: Arc<dyn Arbiter>,
+        place: DeskPlace,
+    ) -> Result<Self, StartError> {
         let key = read_key(&settings.key).map_err(|source| StartError::Key { path: settings.key.clone(), source })?;
         // Listening comes first: a fellow that reads of us must never be refused, and a second process with our
         // address ends here.
@@ -139,7 +154,7 @@ impl ClusterHandle {
             view,
             recalls: recall,
         };
-        run_desk(listener, office)?;
+        run_desk(place, listener, office)?;
         let presence = Arc::new(Presence { shared: shared.clone() });
         Ok(Self { shared, view: watched, _presence: presence })
     }
@@ -155,15 +170,16 @@ impl ClusterHandle {
         let (answer, wait) = oneshot::channel();
         let request = Request::Claim { number, ownable, answer };
         self.shared.requests.send(request).map_err(|_| ClaimError::Left)?;
-        let _abandon = AbandonOnDrop { shared: &self.shared, number, ownable };
-        match tokio::time::timeout(self.shared.claim_patience, wait).await {
-            Ok(Ok(delivery)) => match delivery.take() {
-                Some(Ok(claim)) => Ok(claim),
-                Some(Err(Refusal::Draining)) => Err(ClaimError::Draining),
-                Some(Err(Refusal::Leaving)) | None => Err(ClaimError::Left),
-            },
-            Ok(Err(_)) => Err(ClaimError::Left),
-            Err(_) => Err(ClaimError::Unavailable),
+        let abandon = AbandonOnDrop { shared: &self.shared, number, ownable };
+        let Ok(answered) = tokio::time::timeout(self.shared.claim_patience, wait).await else {
+            return Err(ClaimError::Unavailable);
+        };
+        // The desk has forgotten it already: telling would only wake it.
+        std::mem::forget(abandon);
+        match answered.ok().and_then(Delivery::take) {
+            Some(Ok(claim)) => Ok(claim),
+            Some(Err(Refusal::Draining)) => Err(ClaimError::Draining),
+            Some(Err(Refusal::Leaving)) | None => Err(ClaimError::Left),
         }
     }
 
@@ -341,19 +357,35 @@ impl Joined {
     }
 }
 
-/// Runs the desk on a thread of its own.
+/// Where the desk runs.
+enum DeskPlace {
+    /// On a thread of its own.
+    Thread,
+    /// As a task of the runtime that starts it.
+    Task,
+}
+
 fn run_desk(
+    place: DeskPlace,
     listener: std::net::TcpListener,
     office: impl FnOnce(tokio::net::TcpListener) -> Office,
 ) -> Result<(), StartError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-    let listener = {
-        let _entered = runtime.enter();
-        tokio::net::TcpListener::from_std(listener).map_err(StartError::Listen)?
-    };
-    let desk = Desk::new(office(listener));
-    let thread = std::thread::Builder::new().name("cluster-desk".into());
-    thread.spawn(move || runtime.block_on(desk.run())).map_err(StartError::Thread)?;
+    let desk = |listener| tokio::net::TcpListener::from_std(listener).map(office).map(Desk::new);
+    match place {
+        DeskPlace::Task => {
+            tokio::spawn(desk(listener).map_err(StartError::Listen)?.run());
+        }
+        DeskPlace::Thread => {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+            let desk = {
+                let _entered = runtime.enter();
+                desk(listener).map_err(StartError::Listen)?
+            };
+            let thread = std::thread::Builder::new().name("cluster-desk".into());
+            thread.spawn(move || runtime.block_on(desk.run())).map_err(StartError::Thread)?;
+        }
+    }
     Ok(())
 }
 

@@ -1,0 +1,19 @@
+//! Benchmarks of one thing beside another, in one run on one machine: only their ratios mean anything.
+//!
+//! - [`claims`]: how fast a controller grants, and how long a claim takes beside a bare round trip over TCP.
+
+pub mod claims;
+mod cpu;
+mod spread;
+
+pub use cpu::own_cpu;
+pub use spread::Spread;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Shows how far a measurement has come. Draws nothing where nobody watches.
+fn progress(steps: u64, what: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:<40} {bar:30} {pos}/{len} {elapsed}");
+    let bar = ProgressBar::new(steps).with_message(what.to_owned());
+    style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
+}

@@ -1,0 +1,66 @@
+//! Measures one thing beside another, on this machine, in one run.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use integration_tests::bench::claims::{self, Claims};
+
+/// Benchmarks whose ratios are in BENCHMARKS.md. Build for release before believing them.
+#[derive(Parser)]
+#[command(after_help = AFTER_HELP)]
+struct Bench {
+    #[command(subcommand)]
+    what: What,
+    /// Print what was measured as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  bench claims
+  bench claims --members 8 --owned 1000000 --at-once 64 --at-once 1024 --json";
+
+#[derive(Subcommand)]
+enum What {
+    /// Claims per second of a controller's processor time; one claim beside a bare round trip over TCP.
+    Claims(Claims),
+    /// The controller of `claims`.
+    #[command(hide = true)]
+    Controller { folder: PathBuf },
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let bench = Bench::parse();
+    match bench.what {
+        What::Claims(what) => {
+            let report = claims::measure(&what, &claims::this_program()?).await?;
+            if bench.json { print_json(&report) } else { print_claims(&report) }
+        }
+        What::Controller { folder } => claims::be_controller(&folder).await,
+    }
+}
+
+fn print_json(report: &impl serde::Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(report)?);
+    Ok(())
+}
+
+fn print_claims(report: &claims::Report) -> Result<()> {
+    println!("{:<34} {:>10} {:>10} {:>8}", "one claim at a time", "p50 us", "p99 us", "ratio");
+    for (what, singles) in [("over the link", &report.link), ("in a whole member", &report.member)] {
+        let (bare, claim) = (singles.bare, singles.claim);
+        println!("{:<34} {:>10.1} {:>10.1} {:>8.2}", what, claim.p50_us, claim.p99_us, singles.ratio);
+        println!("{:<34} {:>10.1} {:>10.1} {:>8.2}", "  bare round trip over TCP", bare.p50_us, bare.p99_us, 1.0);
+    }
+    println!("\n{:>8} {:>12} {:>22} {:>10} {:>10}", "at once", "claims/s", "per controller core", "p50 us", "p99 us");
+    for load in &report.loads {
+        println!(
+            "{:>8} {:>12.0} {:>22.0} {:>10.1} {:>10.1}",
+            load.at_once, load.per_second, load.per_controller_core, load.claim.p50_us, load.claim.p99_us
+        );
+    }
+    Ok(())
+}
