@@ -34,6 +34,8 @@ const PAGE: i32 = 1000;
 /// The entry above all accounts, and the one above all clusters.
 const ACCOUNTS: &str = "accounts";
 const CLUSTERS: &str = "clusters";
+/// How 389 Directory Server begins its `vendorVersion`.
+const VENDOR_389: &str = "389-Directory/";
 /// Result codes (RFC 4511 appendix A).
 const SUCCESS: u32 = 0;
 const NO_SUCH_OBJECT: u32 = 32;
@@ -43,6 +45,17 @@ const ENTRY_ALREADY_EXISTS: u32 = 68;
 pub struct Admin {
     client: Client,
     base: Dn,
+    hashing: Hashing,
+}
+
+/// Who makes the stored form of a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hashing {
+    /// We do: the server keeps what it is given.
+    Ours,
+    /// The server does, as 389 Directory Server: it takes whatever has a scheme it does not know for a plain password,
+    /// and lets only its root bring a hash.
+    Servers,
 }
 
 impl Admin {
@@ -53,9 +66,11 @@ impl Admin {
     /// If no server can be reached or the bind is refused.
     pub async fn connect(settings: &DirectorySettings) -> Result<Self, ProvisionError> {
         let settings = &DirectorySettings { timeout: settings.timeout.max(TIMEOUT_MIN), ..settings.clone() };
-        let admin = Self { client: Client::new(settings)?, base: Dn::parse(&settings.base).map_err(SetupError::Base)? };
-        admin.client.probe().await?;
-        Ok(admin)
+        let client = Client::new(settings)?;
+        client.probe().await?;
+        let vendor = client.vendor().await?.unwrap_or_default();
+        let hashing = if vendor.starts_with(VENDOR_389) { Hashing::Servers } else { Hashing::Ours };
+        Ok(Self { client, base: Dn::parse(&settings.base).map_err(SetupError::Base)?, hashing })
     }
 
     /// Makes the entries under which accounts and clusters stand, if they are absent.
@@ -162,7 +177,7 @@ impl Admin {
         let mut stored = Vec::new();
         for change in &changes {
             if let AccountChange::Password(password) = change {
-                stored.push(hashed(password.clone()).await);
+                stored.push(self.hashed(password.clone()).await?);
             }
         }
         let mods = account::modifications(self.client.profile(), &entry, &changes, stored.into_iter());
@@ -231,9 +246,22 @@ impl Admin {
 
     async fn add_unchecked(&self, account: NewAccount) -> Result<(), ProvisionError> {
         let profile = self.client.profile();
-        let stored = hashed(account.password.clone()).await;
+        let stored = self.hashed(account.password.clone()).await?;
         let dn = account::dn(profile, &self.base.child("ou", ACCOUNTS), &account);
         self.add_entry(&dn, account::attributes(profile, &account, stored.as_deref())).await
+    }
+
+    /// Makes what the server is given as the password, on a thread that may block.
+    async fn hashed(&self, password: NewPassword) -> Result<Option<String>, ProvisionError> {
+        Ok(match password {
+            NewPassword::Plain(secret) if self.hashing == Hashing::Servers => {
+                let text = String::from_utf8(secret.expose().to_vec()).map_err(|_| ProvisionError::PasswordNotText)?;
+                Some(text)
+            }
+            NewPassword::Plain(secret) => spawn_blocking(move || hash_password(&secret)).await.ok(),
+            NewPassword::Hashed(stored) => Some(stored),
+            NewPassword::Absent => None,
+        })
     }
 
     async fn add_entry(&self, dn: &Dn, attributes: account::Attributes) -> Result<(), ProvisionError> {
@@ -248,15 +276,6 @@ impl Admin {
 
     async fn delete_entry(&self, dn: &str) -> Result<(), ProvisionError> {
         outcome(dn, self.client.delete(dn).await)
-    }
-}
-
-/// Makes the stored form of a password, on a thread that may block.
-async fn hashed(password: NewPassword) -> Option<String> {
-    match password {
-        NewPassword::Plain(secret) => spawn_blocking(move || hash_password(&secret)).await.ok(),
-        NewPassword::Hashed(stored) => Some(stored),
-        NewPassword::Absent => None,
     }
 }
 

@@ -30,6 +30,8 @@ use crate::{
     record::{AccountRecord, ClusterRecord},
 };
 
+/// Attribute of the root entry that names the server's program.
+const VENDOR: &str = "vendorVersion";
 /// Result code noSuchObject.
 const NO_SUCH_OBJECT: u32 = 32;
 /// Result code sizeLimitExceeded: more entries match than we asked for.
@@ -129,6 +131,21 @@ impl Client {
     /// Asks for as little as possible, to find out whether somebody answers.
     pub(crate) async fn probe(&self) -> Result<(), LookupError> {
         Ok(self.pool.probe().await?)
+    }
+
+    /// Reads from the root entry who made the server (RFC 3045), if it says so.
+    pub(crate) async fn vendor(&self) -> Result<Option<String>, LookupError> {
+        let query = Query {
+            base: String::new(),
+            scope: Scope::Base,
+            filter: Filter::present("objectClass"),
+            attributes: Arc::new([VENDOR.to_owned()]),
+            max: 1,
+        };
+        let entries = self.ask("root", &query).await?;
+        let values =
+            entries.first().and_then(|entry| entry.attrs.iter().find(|(name, _)| name.eq_ignore_ascii_case(VENDOR)));
+        Ok(values.and_then(|(_, values)| values.first().cloned()))
     }
 
     async fn ask(&self, what: &'static str, query: &Query) -> Result<Vec<SearchEntry>, LookupError> {

@@ -60,13 +60,15 @@ pub fn has_scheme(stored: &[u8]) -> bool {
 
 /// Whether `password` is the one that `stored` was made from. Slow on purpose.
 ///
-/// An unknown scheme, a malformed value and an empty password verify nothing.
+/// A value without a scheme is the password itself (RFC 4519 §2.41), or, if it begins with `$`, what `crypt` makes, as some
+/// sites keep it. An unknown scheme, a malformed value and an empty password verify nothing.
 #[must_use]
 pub fn verify(stored: &str, password: &Secret) -> bool {
     if password.is_empty() || stored.len() > STORED_BYTES_MAX {
         return false;
     }
-    let Some((scheme, value)) = split_scheme(stored) else { return false };
+    let unsaid = if stored.starts_with('$') { "CRYPT" } else { "CLEARTEXT" };
+    let (scheme, value) = split_scheme(stored).unwrap_or((unsaid, stored));
     let password = password.expose();
     match scheme.to_ascii_uppercase().as_str() {
         "ARGON2" | "ARGON2I" | "ARGON2ID" => verify_argon2(value, password),

@@ -35,6 +35,17 @@ fn hashes_made_by_other_programs_verify() {
 }
 
 #[test]
+fn without_a_scheme_it_is_the_password_or_what_crypt_made_of_it() {
+    assert!(verify("geheim Ä", &secret("geheim Ä")) && !verify("geheim Ä", &secret("geheim")));
+    assert!(verify("{}x", &secret("{}x")) && !verify("{}x", &secret("x")));
+    let crypted =
+        "$6$Le7d6YCqPMUWLAF/$tlEjYSGUGlFtH8x6mCp.cCZiotIFWOfKvuNyeEtm/Mz3zFDN1kWvvEZ6uRN1Ngf2KofaxZParqKTHMU3wya0R0";
+    assert!(verify(crypted, &secret("geheim Ä")));
+    // Who has stolen the hash has not got the password.
+    assert!(!verify(crypted, &secret(crypted)));
+}
+
+#[test]
 fn schemes_are_read_in_any_case() {
     assert!(verify("{ssha}mCEP3f+83lMHBMtcDFsVxqDHCUe9k99T", &secret("geheim Ä")));
 }
@@ -71,15 +82,14 @@ fn a_new_hash_verifies_and_is_salted() {
 fn what_is_malformed_or_dear_verifies_nothing() {
     let bad = [
         "",
-        "x",
+        "$",
+        "$1$a$b",
         "{",
         "{}",
-        "{}x",
         "{SSHA}",
         "{SSHA}!!",
         "{SHA}aGk=",
         "{NOPE}x",
-        "x",
         "{CRYPT}x",
         "{CRYPT}$1$a$b",
         "{CRYPT}$6$",

@@ -64,6 +64,9 @@ pub enum ProvisionError {
     /// The directory cannot be asked, or contradicts itself.
     #[error(transparent)]
     Lookup(#[from] LookupError),
+    /// The server hashes passwords itself and can be given only text.
+    #[error("the password is not UTF-8, which this directory server cannot be given")]
+    PasswordNotText,
     /// There is such an entry already.
     #[error("{0} exists already")]
     Exists(String),

@@ -147,7 +147,7 @@ impl World {
 }
 
 /// Makes a certificate for 127.0.0.1 with an authority of its own.
-fn certificate(folder: PathBuf) -> TlsSettings {
+pub fn certificate(folder: PathBuf) -> TlsSettings {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
