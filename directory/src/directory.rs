@@ -57,17 +57,26 @@ impl Directory {
         }
     }
 
-    /// Finds the account mail for `address` belongs to: the exact address first, then without its `+detail`.
+    /// Finds the account mail for `address` belongs to: the exact address first, then without its `+detail`, then whoever
+    /// has `@domain`, the catch-all of its domain.
     ///
     /// # Errors
     ///
     /// As [`Self::account_by_login`].
     pub async fn account_by_address(&self, address: &Address) -> Result<Option<Arc<AccountRecord>>, LookupError> {
         let exact = self.account_by_exact_address(address).await?;
-        if exact.is_some() || address.detail().is_none() {
+        if exact.is_some() {
             return Ok(exact);
         }
-        self.account_by_exact_address(&address.base()).await
+        if address.detail().is_some()
+            && let Some(base) = self.account_by_exact_address(&address.base()).await?
+        {
+            return Ok(Some(base));
+        }
+        match &*self.source {
+            Source::Memory(_) => Ok(None),
+            Source::Ldap(lookups) => lookups.account(Question::CatchAll(address.domain().to_lowercase())).await,
+        }
     }
 
     /// Finds out what becomes of mail for `address`, following forwards.

@@ -259,6 +259,7 @@ fn name_of(question: &Question) -> String {
     match question {
         Question::Login(login) => format!("l{login}"),
         Question::Address(address) => format!("a{}", address.folded()),
+        Question::CatchAll(domain) => format!("d{domain}"),
         Question::Id(AccountId(id)) => format!("i{id}"),
     }
 }

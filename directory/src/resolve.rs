@@ -73,7 +73,8 @@ impl Resolver {
         &self.next
     }
 
-    /// Takes what the directory knows of the address asked for last, its `+detail` already tried without.
+    /// Takes what the directory knows of the address asked for last, its `+detail` already tried without, and the
+    /// catch-all of its domain.
     #[must_use]
     pub fn found(&mut self, account: Option<Arc<AccountRecord>>) -> Step {
         match account {

@@ -42,6 +42,7 @@ on_every_server!(
     the_operators_own_tools_do_as_well,
     a_reader_that_may_not_see_passwords_checks_them_by_bind,
     hostile_names_find_nobody,
+    domains_have_their_own_addresses_and_one_who_gets_the_rest,
     an_outage_leaves_what_is_known_and_bounces_nothing,
 );
 
@@ -192,6 +193,36 @@ async fn a_reader_that_may_not_see_passwords_checks_them_by_bind(server: Server)
     assert!(directory.verify(&eve, &secret("geheim Ä")).await.unwrap());
     assert!(!directory.verify(&eve, &secret("no")).await.unwrap());
     assert!(!directory.verify(&eve, &Secret::default()).await.unwrap());
+}
+
+async fn domains_have_their_own_addresses_and_one_who_gets_the_rest(server: Server) {
+    let admin = admin(&server).await;
+    admin.add(account("eve", None)).await.unwrap();
+    let other = NewAccount { addresses: vec![address("eve@second.example")], ..account("eve-2", None) };
+    admin.add(other).await.unwrap();
+    admin.add(account("rest", None)).await.unwrap();
+    server.modify(
+        "dn: uid=rest,ou=accounts,dc=example,dc=org\nadd: mailLocalAddress\nmailLocalAddress: @second.example\n",
+    );
+    let out = NewAccount { forward: Some(address("any+one@second.example")), ..account("out", None) };
+    admin.add(out).await.unwrap();
+    let directory = Directory::connect(&server.client(Transport::Plain)).unwrap();
+    let to = async |name: &str| match directory.resolve(&address(name)).await.unwrap() {
+        Resolution::Account(account) => account.login.clone(),
+        other => format!("{other:?}"),
+    };
+    for (name, login) in [
+        ("eve@example.org", "eve"),
+        ("eve@Second.Example", "eve-2"),
+        ("eve+x@second.example", "eve-2"),
+        ("anybody@second.example", "rest"),
+        ("any+body@SECOND.example", "rest"),
+        ("out@example.org", "rest"),
+        ("anybody@example.org", "Unknown"),
+        ("anybody@third.example", "Unknown"),
+    ] {
+        assert_eq!(to(name).await, login, "{name}");
+    }
 }
 
 async fn hostile_names_find_nobody(server: Server) {

@@ -52,6 +52,8 @@ pub(crate) enum Question {
     Login(String),
     /// An address.
     Address(Address),
+    /// A domain, in lower case: who gets the mail for its addresses that nobody else has.
+    CatchAll(String),
     /// The id for life.
     Id(AccountId),
 }
@@ -181,6 +183,8 @@ impl Client {
                     one_of(&self.profile.address, &[plain, &quoted])
                 }
             }
+            // As draft-lachman-laser-ldap-mail-routing-02 §3 writes it: the address without its local part.
+            Question::CatchAll(domain) => one_of(&self.profile.address, &[&format!("@{domain}")]),
             Question::Id(id) => entry::id_filter(&self.profile.id, *id),
         };
         Filter::all([Filter::equal("objectClass", &self.profile.object_class), who])
