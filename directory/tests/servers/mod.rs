@@ -6,7 +6,7 @@ use std::{
     fs,
     io::Write as _,
     net::{SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
@@ -352,7 +352,7 @@ fn prepare_389(folder: &Path, port: u16, tls_port: u16) {
 }
 
 /// 389-ds keeps certificates in a database of its own.
-fn import_certificate(folder: &Path, config: &PathBuf) {
+fn import_certificate(folder: &Path, config: &Path) {
     let run = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).current_dir(folder).args(arguments).output();
         let output = output.unwrap_or_else(|error| panic!("{program} (packages libnss3-tools, openssl): {error}"));
