@@ -359,9 +359,10 @@ impl Delete {
 /// A name that is not there was typed wrongly; a directory that does not answer may do so later.
 pub fn failure(error: ProvisionError) -> Failure {
     match error {
-        ProvisionError::Exists(_) | ProvisionError::Absent(_) | ProvisionError::Refused { .. } => {
-            Failure::Usage(error.into())
-        }
+        ProvisionError::Exists(_)
+        | ProvisionError::Absent(_)
+        | ProvisionError::PasswordNotText
+        | ProvisionError::Refused { .. } => Failure::Usage(error.into()),
         ProvisionError::Setup(_) => Failure::Configuration(error.into()),
         ProvisionError::Lookup(_) => Failure::Temporary(error.into()),
     }
