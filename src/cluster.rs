@@ -148,7 +148,7 @@ impl<'a> ClusterState<'a> {
                     number("owned"),
                     number("sessions"),
                     number("queue"),
-                    member.handoff.to_string(),
+                    member.advertise.handoff.to_string(),
                 ]
             }
             Err(why) => vec![name, format!("down: {why}")],
@@ -157,8 +157,12 @@ impl<'a> ClusterState<'a> {
 
     fn to_json(&self) -> Value {
         let member = |(member, answer): &(&MemberSettings, Result<Value, String>)| match answer {
-            Ok(status) => json!({ "name": member.name, "alive": true, "handoff": member.handoff, "status": status }),
-            Err(why) => json!({ "name": member.name, "alive": false, "handoff": member.handoff, "error": why }),
+            Ok(status) => {
+                json!({ "name": member.name, "alive": true, "handoff": member.advertise.handoff, "status": status })
+            }
+            Err(why) => {
+                json!({ "name": member.name, "alive": false, "handoff": member.advertise.handoff, "error": why })
+            }
         };
         let (controller, term) = self.controller().unzip();
         json!({

@@ -94,7 +94,7 @@ fn summary(config: &Settings) -> serde_json::Value {
     use serde_json::json;
     let directory = &config.directory;
     let cluster = |cluster: &laniakea_config::ClusterSettings| {
-        let member = |member: &laniakea_config::MemberSettings| json!({ "name": member.name, "control": member.control, "handoff": member.handoff, "listen": member.listen });
+        let member = |member: &laniakea_config::MemberSettings| json!({ "name": member.name, "control": member.control, "handoff": member.handoff, "advertise": { "control": member.advertise.control, "handoff": member.advertise.handoff }, "listen": member.listen });
         json!({ "name": cluster.name, "storage": cluster.storage, "members": cluster.members.iter().map(member).collect::<Vec<_>>() })
     };
     json!({

@@ -17,8 +17,8 @@ use crate::{
     profile,
     raw::{Node, Value},
     settings::{
-        ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits, MemberSettings, Profile,
-        RouterSettings, Service, TlsSettings,
+        Advertised, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits,
+        MemberSettings, Profile, RouterSettings, Service, TlsSettings,
     },
     shape::FILE,
     units,
@@ -156,6 +156,9 @@ fn check_addresses(root: &Node, faults: &mut Vec<Fault>) {
         let name = member.get("name").and_then(Node::text).unwrap_or("a member");
         note(member.get("control"), format!("control of {name}"));
         note(member.get("handoff"), format!("handoff of {name}"));
+        for key in ["control", "handoff"] {
+            note(member.get("advertise").and_then(|table| table.get(key)), format!("advertised {key} of {name}"));
+        }
         for (service, address) in member.get("listen").map_or(&[][..], Node::entries) {
             note(Some(address), format!("{} of {name}", service.text().unwrap_or("a listener")));
         }
@@ -353,10 +356,17 @@ impl Reader<'_> {
 
     fn cluster(&self, node: &Node) -> Option<ClusterSettings> {
         let member = |node: &Node| {
+            let (control, handoff) = (socket(node, "control")?, socket(node, "handoff")?);
+            let advertised =
+                |key: &str, otherwise| node.get("advertise").and_then(|table| socket(table, key)).unwrap_or(otherwise);
             Some(MemberSettings {
                 name: text(node, "name")?,
-                control: socket(node, "control")?,
-                handoff: socket(node, "handoff")?,
+                control,
+                handoff,
+                advertise: Advertised {
+                    control: advertised("control", control),
+                    handoff: advertised("handoff", handoff),
+                },
                 listen: listeners(node.get("listen")),
             })
         };

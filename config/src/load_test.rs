@@ -28,6 +28,8 @@ fn the_example_is_accepted_and_understood() {
     assert_eq!(config.member("green-a").unwrap().0.storage, Path::new("/srv/mail/green"));
     assert_eq!(config.directory.profile, crate::Profile::inet_local_mail_recipient());
     assert_eq!(config.clusters[1].timing, crate::ClusterTiming::default());
+    let green = &config.clusters[1].members[0];
+    assert_eq!((green.advertise.control, green.advertise.handoff.port()), (green.control, 30_002));
 }
 
 #[test]
@@ -70,7 +72,7 @@ clusters:
     timing: {dead: 1s, suspect: 2s}
     members:
       - {name: m, control: '127.0.0.1:1', handoff: '127.0.0.1:1'}
-      - {name: m, control: '127.0.0.1:2', handoff: '127.0.0.1:3', listen: {imap: '127.0.0.1:2'}}
+      - {name: m, control: '127.0.0.1:2', handoff: '127.0.0.1:3', listen: {imap: '127.0.0.1:2'}, advertise: {handoff: '127.0.0.1:1'}}
 ";
     let told = faults(text);
     for expected in [
@@ -98,6 +100,7 @@ clusters:
         "the member name `m` is already used on line 25",
         "127.0.0.1:1 is taken: line 25 gives 127.0.0.1:1 to control of m",
         "127.0.0.1:2 is taken: line 26",
+        "laniakea.yaml:26:119: 127.0.0.1:1 is taken",
     ] {
         assert!(told.contains(expected), "missing: {expected}\n{told}");
     }

@@ -7,8 +7,8 @@ use std::{fmt::Write as _, path::Path, time::Duration};
 
 use crate::{
     settings::{
-        ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits, MemberSettings, Profile,
-        RouterSettings, Service,
+        Advertised, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits,
+        MemberSettings, Profile, RouterSettings, Service,
     },
     units,
 };
@@ -193,6 +193,13 @@ impl MemberSettings {
         out.line(3, &format!("- name: {}", quote(&self.name)));
         out.line(4, &format!("control: {}", quote(&self.control.to_string())));
         out.line(4, &format!("handoff: {}", quote(&self.handoff.to_string())));
+        let Advertised { control, handoff } = self.advertise;
+        let differing = [("control", control, self.control), ("handoff", handoff, self.handoff)];
+        let differing: Vec<_> = differing.iter().filter(|(_, told, own)| told != own).collect();
+        if !differing.is_empty() {
+            out.line(4, "advertise:");
+            differing.iter().for_each(|(key, told, _)| out.line(5, &format!("{key}: {}", quote(&told.to_string()))));
+        }
         if !self.listen.is_empty() {
             out.listeners(4, self.listen.iter());
         }

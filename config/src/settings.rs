@@ -167,12 +167,23 @@ pub struct ClusterSettings {
 pub struct MemberSettings {
     /// Its name, unique in the installation.
     pub name: String,
-    /// Where fellow members reach it for the cluster's protocol.
+    /// Where it listens for fellow members; it dials theirs from the same address.
     pub control: SocketAddr,
-    /// Where routers and fellow members hand connections over.
+    /// Where it listens for connections that are handed over; it hands its own over from the same address.
     pub handoff: SocketAddr,
+    /// Where others reach it.
+    pub advertise: Advertised,
     /// Where clients may reach it directly, by service.
     pub listen: BTreeMap<Service, SocketAddr>,
+}
+
+/// Where others reach a member. The same as where it listens, unless something stands between: NAT, a container's ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advertised {
+    /// Where fellow members dial for the cluster's protocol.
+    pub control: SocketAddr,
+    /// Where routers and fellow members dial to hand connections over.
+    pub handoff: SocketAddr,
 }
 
 /// What a listener speaks.

@@ -164,9 +164,25 @@ const CLUSTER: &[Key] = &[
 
 const MEMBER: &[Key] = &[
     key("name", Name, Required, "Its name, as given to `laniakea backend --name`."),
-    key("control", Socket, Required, "Where fellow members reach it for the cluster's protocol."),
-    key("handoff", Socket, Required, "Where routers and fellow members hand connections over."),
+    key("control", Socket, Required, "Where it listens for fellow members, and from whose address it dials theirs."),
+    key(
+        "handoff",
+        Socket,
+        Required,
+        "Where routers and fellow members hand connections over, and from whose address it does so itself.",
+    ),
+    key(
+        "advertise",
+        Table(ADVERTISE),
+        Optional,
+        "Where others reach it, if not where it listens: behind NAT, in a container.",
+    ),
     key("listen", Table(LISTEN), Optional, "Where clients may reach it directly, by service."),
+];
+
+const ADVERTISE: &[Key] = &[
+    key("control", Socket, Optional, "Where fellow members dial, instead of `control`."),
+    key("handoff", Socket, Optional, "Where routers and fellow members dial, instead of `handoff`."),
 ];
 
 /// The services, in the order they are shown. The names are those of [`crate::Service`].

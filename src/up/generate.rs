@@ -8,8 +8,8 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 use laniakea_config::{
-    ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits, MemberSettings, Profile,
-    RouterSettings, Service, TlsSettings,
+    Advertised, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits, MemberSettings,
+    Profile, RouterSettings, Service, TlsSettings,
 };
 
 use super::{
@@ -104,10 +104,13 @@ fn cluster(home: &Home, plan: &Plan, number: u16, ports: &mut Ports) -> Result<C
     let name = format!("cluster-{number}");
     let mut members = Vec::new();
     for (member, letter) in (1..=plan.members).zip('a'..) {
+        let control = ports.address(Place::Control(number, member))?;
+        let handoff = ports.address(Place::Handoff(number, member))?;
         members.push(MemberSettings {
             name: format!("{name}-{letter}"),
-            control: ports.address(Place::Control(number, member))?,
-            handoff: ports.address(Place::Handoff(number, member))?,
+            control,
+            handoff,
+            advertise: Advertised { control, handoff },
             listen: listeners(&MEMBER_SERVICES, |service| ports.address(Place::Member(number, member, service)))?,
         });
     }

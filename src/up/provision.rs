@@ -33,7 +33,7 @@ pub async fn provision(
     let admin = Admin::connect(&config.directory).await.context("log in to the directory as its administrator")?;
     admin.prepare().await.context("prepare the directory")?;
     for cluster in &config.clusters {
-        let members = cluster.members.iter().map(|member| member.handoff.to_string()).collect();
+        let members = cluster.members.iter().map(|member| member.advertise.handoff.to_string()).collect();
         let record = ClusterRecord { name: ClusterName::new(&cluster.name), members };
         admin.put_cluster(&record).await.with_context(|| format!("enter {} in the directory", cluster.name))?;
     }

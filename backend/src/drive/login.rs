@@ -351,9 +351,10 @@ async fn pass_on<S: Service>(
         Some((request, _)) => request.clone(),
         None => nameless(account)?,
     };
+    let dialler = member.front.routes.dialler();
     let answer = match S::PROTOCOL {
-        Protocol::Pop3 => pop3_to_member(owner.handoff, &onward, &request).await,
-        _ => imap_to_member(owner.handoff, &onward, &request).await,
+        Protocol::Pop3 => pop3_to_member(dialler, owner.handoff, &onward, &request).await,
+        _ => imap_to_member(dialler, owner.handoff, &onward, &request).await,
     };
     match answer {
         Ok(MemberLogin::LoggedIn { stream, reply_line, unread }) => {

@@ -11,7 +11,7 @@ use laniakea_config::{ClusterSettings, Config, MemberSettings, Service};
 use laniakea_directory::{ClusterName, Directory, SetupError};
 use laniakea_router::{
     drive::{
-        RouterContext, Routes, ServerTls,
+        Dialler, RouterContext, Routes, ServerTls,
         listener::{Gate, bind},
         tls::TlsError,
     },
@@ -170,7 +170,7 @@ fn prepare(
     Ok(Arc::new(RouterContext {
         name: settings.name.clone(),
         domain: config.domain.clone(),
-        routes: Routes::new(directory.clone()),
+        routes: Routes::new(directory.clone(), Dialler::from_listener(settings.handoff)),
         directory,
         tls: ServerTls::load(&config.tls)?,
         limits,

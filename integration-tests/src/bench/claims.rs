@@ -23,7 +23,7 @@ use laniakea_backend::{
         control::{ClusterHandle, ControlSettings},
     },
 };
-use laniakea_config::ClusterTiming;
+use laniakea_config::{Advertised, ClusterTiming};
 use laniakea_directory::{AccountId, ClusterName, MemberName};
 use serde::Serialize;
 use tokio::{
@@ -179,7 +179,7 @@ fn settings(folder: &Path, member: &str) -> ControlSettings {
         storage: folder.join("storage"),
         key: folder.join("key"),
         control: loopback(0),
-        handoff: loopback(1),
+        advertise: Advertised { control: loopback(0), handoff: loopback(1) },
         timing: ClusterTiming::default(),
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
     time::timeout_at,
 };
 
-use super::{Stream, dial, routes::CONNECT_DEADLINE};
+use super::{Dialler, Stream, routes::CONNECT_DEADLINE};
 use crate::{
     handoff::{Moved, Preamble, Protocol, SessionId},
     session::{Fault, LoginRequest},
@@ -99,6 +99,7 @@ impl DialError {
 ///
 /// If the member cannot be reached or does not speak IMAP.
 pub async fn imap_to_member(
+    dialler: Dialler,
     member: SocketAddr,
     preamble: &Preamble,
     request: &LoginRequest,
@@ -106,7 +107,7 @@ pub async fn imap_to_member(
     let tag = &request.tag;
     let plain = encode_plain(request.authzid.as_deref(), request.login.as_str(), &request.secret);
     let command = format!("{tag} AUTHENTICATE PLAIN {}\r\n", *plain);
-    let mut member = Conversation::begin(member, preamble, &command).await?;
+    let mut member = Conversation::begin(dialler, member, preamble, &command).await?;
     let greeting = member.greeting(preamble).await?;
     if let Some(verdict) = imap_greeting(&greeting, preamble, tag)? {
         return Ok(member.end(verdict));
@@ -131,13 +132,14 @@ pub async fn imap_to_member(
 ///
 /// If the member cannot be reached or does not speak POP3.
 pub async fn pop3_to_member(
+    dialler: Dialler,
     member: SocketAddr,
     preamble: &Preamble,
     request: &LoginRequest,
 ) -> Result<MemberLogin, DialError> {
     let plain = encode_plain(request.authzid.as_deref(), request.login.as_str(), &request.secret);
     let command = format!("AUTH PLAIN {}\r\n", *plain);
-    let mut member = Conversation::begin(member, preamble, &command).await?;
+    let mut member = Conversation::begin(dialler, member, preamble, &command).await?;
     let greeting = member.greeting(preamble).await?;
     if preamble.ticket.is_some() || !greeting.starts_with("+OK") {
         return Ok(member.end(pop3_reply(&greeting)?));
@@ -151,8 +153,8 @@ pub async fn pop3_to_member(
 /// # Errors
 ///
 /// If the member cannot be reached or does not greet.
-pub async fn probe(member: SocketAddr) -> Result<(), DialError> {
-    let tcp = dial(member, CONNECT_DEADLINE).await.map_err(DialError::Connect)?;
+pub async fn probe(dialler: Dialler, member: SocketAddr) -> Result<(), DialError> {
+    let tcp = dialler.dial(member, CONNECT_DEADLINE).await.map_err(DialError::Connect)?;
     let local = tcp.local_addr().map_err(DialError::Connect)?;
     let preamble = Preamble {
         client: local,
@@ -232,8 +234,13 @@ struct Conversation {
 impl Conversation {
     /// Connects and sends preamble and command together, without waiting for the greeting. With a ticket there is no
     /// command to send.
-    async fn begin(member: SocketAddr, preamble: &Preamble, command: &str) -> Result<Self, DialError> {
-        let tcp = dial(member, CONNECT_DEADLINE).await.map_err(DialError::Connect)?;
+    async fn begin(
+        dialler: Dialler,
+        member: SocketAddr,
+        preamble: &Preamble,
+        command: &str,
+    ) -> Result<Self, DialError> {
+        let tcp = dialler.dial(member, CONNECT_DEADLINE).await.map_err(DialError::Connect)?;
         let mut stream = Stream::Plain(tcp);
         let mut bytes = zeroize::Zeroizing::new(preamble.encode());
         if preamble.ticket.is_none() {

@@ -26,7 +26,7 @@ pub mod tls;
 mod upkeep;
 
 pub use context::{Client, RouterContext};
-pub use dial::dial;
+pub use dial::Dialler;
 pub use prelogin::PreLogin;
 pub use router::{RunError, run};
 pub use routes::Routes;

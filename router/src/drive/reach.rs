@@ -159,7 +159,7 @@ impl Journey<'_> {
         let doubt = async {
             loop {
                 sleep(VERDICT_PATIENCE).await;
-                if let Err(error) = probe(member).await {
+                if let Err(error) = probe(self.context.routes.dialler(), member).await {
                     return error;
                 }
             }
@@ -174,11 +174,12 @@ impl Journey<'_> {
     async fn dial(&self, target: Target) -> Result<MemberLogin, DialError> {
         let hops = u8::from(target.ticket.is_some());
         let preamble = Preamble { hops, ticket: target.ticket, ..self.preamble.clone() };
+        let dialler = self.context.routes.dialler();
         match preamble.protocol {
-            Protocol::Pop3 => pop3_to_member(target.member, &preamble, self.request).await,
+            Protocol::Pop3 => pop3_to_member(dialler, target.member, &preamble, self.request).await,
             // The others have no login of this kind.
             Protocol::Imap | Protocol::Smtp | Protocol::Lmtp | Protocol::Submission | Protocol::Http => {
-                imap_to_member(target.member, &preamble, self.request).await
+                imap_to_member(dialler, target.member, &preamble, self.request).await
             }
         }
     }

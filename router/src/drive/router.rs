@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    RouterContext, Routes, ServerTls,
+    Dialler, RouterContext, Routes, ServerTls,
     admin::RouterAdmin,
     client::serve_client,
     listener::{Gate, accept_loop, bind},
@@ -102,7 +102,7 @@ fn prepare(
     Ok(Arc::new(RouterContext {
         name: settings.name.clone(),
         domain: config.domain.clone(),
-        routes: Routes::new(directory.clone()),
+        routes: Routes::new(directory.clone(), Dialler::default()),
         directory,
         tls: ServerTls::load(&config.tls)?,
         limits,

@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{dial, login::probe};
+use super::{Dialler, login::probe};
 use crate::route::{Attempts, Health, Member, Next, Owners, RouteKey, plan};
 
 /// How long one member may take to accept a connection.
@@ -31,6 +31,7 @@ const NAMES_MAX: usize = 4096;
 /// Where accounts live, as far as a process knows.
 pub struct Routes {
     directory: Directory,
+    dialler: Dialler,
     health: Arc<Mutex<Health>>,
     owners: Mutex<Owners>,
     names: Mutex<HashMap<String, (SocketAddr, Instant)>>,
@@ -67,11 +68,17 @@ pub enum RouteError {
 }
 
 impl Routes {
-    /// Begins with nothing but the directory.
+    /// Begins with nothing but the directory, and a way to dial.
     #[must_use]
-    pub fn new(directory: Directory) -> Self {
+    pub fn new(directory: Directory, dialler: Dialler) -> Self {
         let (health, owners, names, lifelines) = Default::default();
-        Self { directory, health, owners, names, lifelines }
+        Self { directory, dialler, health, owners, names, lifelines }
+    }
+
+    /// How members are dialled.
+    #[must_use]
+    pub fn dialler(&self) -> Dialler {
+        self.dialler
     }
 
     /// Finds an account's home.
@@ -133,7 +140,7 @@ impl Routes {
                 Next::Wait(until) => tokio::time::sleep_until(until.into()).await,
                 Next::GiveUp => return Err(RouteError::Unreachable),
                 Next::Dial(target) => {
-                    if let Ok(tcp) = dial(target.member, CONNECT_DEADLINE).await {
+                    if let Ok(tcp) = self.dialler.dial(target.member, CONNECT_DEADLINE).await {
                         self.on_reached(target.member);
                         return Ok((target.member, tcp));
                     }
@@ -161,7 +168,7 @@ impl Routes {
             tracing::info!(%member, "member cannot be reached");
             self.owners.lock().forget_member(member);
             let lifelines = Arc::downgrade(&self.lifelines);
-            tokio::spawn(probe_until_up(Arc::downgrade(&self.health), lifelines, member));
+            tokio::spawn(probe_until_up(Arc::downgrade(&self.health), lifelines, self.dialler, member));
         }
     }
 
@@ -191,7 +198,8 @@ impl Routes {
         let members: Vec<SocketAddr> = self.lifelines.iter().map(|line| *line.key()).collect();
         let mut probes = JoinSet::new();
         for member in members.into_iter().filter(|member| self.is_up(*member)) {
-            probes.spawn(async move { (member, probe(member).await) });
+            let dialler = self.dialler;
+            probes.spawn(async move { (member, probe(dialler, member).await) });
         }
         while let Some(Ok((member, answer))) = probes.join_next().await {
             let Err(error) = answer else { continue };
@@ -251,11 +259,11 @@ impl Routes {
 }
 
 /// Probes a doubted member until it answers; ends with the process's routes.
-async fn probe_until_up(health: Weak<Mutex<Health>>, lifelines: Weak<Lifelines>, member: SocketAddr) {
+async fn probe_until_up(health: Weak<Mutex<Health>>, lifelines: Weak<Lifelines>, dialler: Dialler, member: SocketAddr) {
     loop {
         let Some(pause) = health.upgrade().and_then(|health| health.lock().next_probe(member)) else { return };
         tokio::time::sleep(pause).await;
-        match probe(member).await {
+        match probe(dialler, member).await {
             Ok(()) => {
                 let Some(health) = health.upgrade() else { return };
                 health.lock().on_success(member);

@@ -14,6 +14,8 @@ use tokio::{
     sync::mpsc,
 };
 
+use laniakea_router::drive::Dialler;
+
 use super::auth::{Credentials, Proven, Sealer, TAG};
 use crate::{
     cluster::{Incarnation, LinkId, Message, Moment, Peer, Side},
@@ -56,6 +58,7 @@ pub(super) type Outbox = mpsc::Sender<Message>;
 pub(super) struct LinkMaker {
     pub(super) credentials: Credentials,
     pub(super) me: Peer,
+    pub(super) dialler: Dialler,
     pub(super) inbox: mpsc::Sender<Inbound>,
     /// How long connecting and proving may take.
     pub(super) patience: Duration,
@@ -85,8 +88,7 @@ impl LinkMaker {
     }
 
     async fn connect(&self, address: SocketAddr) -> io::Result<(TcpStream, Proven)> {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+        let mut stream = self.dialler.dial(address, self.patience).await?;
         let proven = self.credentials.dial(&mut stream, &self.me).await?;
         Ok((stream, proven))
     }

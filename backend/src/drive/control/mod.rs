@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use laniakea_directory::MemberName;
+use laniakea_router::drive::Dialler;
 
 use crate::{
     cluster::{
@@ -117,8 +118,11 @@ impl ClusterHandle {
         listener.set_nonblocking(true).map_err(StartError::Listen)?;
         let newcomer = Newcomer {
             member: settings.member.clone(),
-            control: listener.local_addr().map_err(StartError::Listen)?,
-            handoff: settings.handoff,
+            control: match settings.advertise.control.port() {
+                0 => listener.local_addr().map_err(StartError::Listen)?,
+                _ => settings.advertise.control,
+            },
+            handoff: settings.advertise.handoff,
         };
         let fenced = CancellationToken::new();
         let joined = Joined::join(newcomer, &settings, arbiter, &fenced).await?;
@@ -140,6 +144,7 @@ impl ClusterHandle {
         let links = LinkMaker {
             credentials: Credentials::new(&key, settings.cluster.as_str()),
             me: joined.seat.me().clone(),
+            dialler: Dialler::from_listener(settings.control),
             inbox,
             patience: settings.timing.suspect,
         };

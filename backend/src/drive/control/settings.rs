@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use laniakea_config::{ClusterSettings, ClusterTiming, MemberSettings};
+use laniakea_config::{Advertised, ClusterSettings, ClusterTiming, MemberSettings};
 use laniakea_directory::{ClusterName, MemberName};
 
 /// What a member must be told to take its seat. Its fellows it learns from the shared filesystem.
@@ -16,10 +16,10 @@ pub struct ControlSettings {
     pub storage: PathBuf,
     /// File that holds the cluster's 32-byte key.
     pub key: PathBuf,
-    /// Where to listen for fellow members; port 0 takes a free one.
+    /// Where to listen for fellow members, and the address to dial them from; port 0 takes a free one.
     pub control: SocketAddr,
-    /// Where routers and fellow members hand connections over; told to the fellows.
-    pub handoff: SocketAddr,
+    /// Where others reach this member; a control port of 0 stands for where it listens.
+    pub advertise: Advertised,
     /// When to suspect, declare dead, give up.
     pub timing: ClusterTiming,
 }
@@ -34,7 +34,7 @@ impl ControlSettings {
             storage: cluster.storage.clone(),
             key: cluster.key.clone(),
             control: member.control,
-            handoff: member.handoff,
+            advertise: member.advertise,
             timing: cluster.timing,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use laniakea_config::ClusterTiming;
+use laniakea_config::{Advertised, ClusterTiming};
 use laniakea_directory::{AccountId, ClusterName};
 
 use super::*;
@@ -29,7 +29,10 @@ impl World {
             storage: self.folder.path().join("storage"),
             key: self.folder.path().join("key"),
             control: "127.0.0.1:0".parse().unwrap(),
-            handoff: format!("127.0.0.1:{}", 2000 + u16::from(member.as_bytes()[0])).parse().unwrap(),
+            advertise: Advertised {
+                control: "127.0.0.1:0".parse().unwrap(),
+                handoff: format!("127.0.0.1:{}", 2000 + u16::from(member.as_bytes()[0])).parse().unwrap(),
+            },
             timing: ClusterTiming::default(),
         }
     }
@@ -95,7 +98,7 @@ async fn a_single_member_owns_validates_and_leaves() {
     let alone = world.start("a").await;
     let first = granted(&alone, 1).await;
     assert_eq!(alone.claim(account(1)).await.unwrap(), {
-        let handoff = world.settings("a").handoff;
+        let handoff = world.settings("a").advertise.handoff;
         Claim::Owned { member: MemberName::new("a"), handoff, epoch: first }
     });
     in_time(alone.validate()).await.unwrap();
@@ -120,7 +123,10 @@ async fn three_members_agree_who_owns_what() {
     let epoch = granted(&a, 1).await;
     for other in [&b, &c] {
         let claim = in_time(other.claim(account(1))).await.unwrap();
-        assert_eq!(claim, Claim::Owned { member: MemberName::new("a"), handoff: world.settings("a").handoff, epoch });
+        assert_eq!(
+            claim,
+            Claim::Owned { member: MemberName::new("a"), handoff: world.settings("a").advertise.handoff, epoch }
+        );
     }
     a.release(account(1), epoch);
     assert!(taken_over(&b, 1).await > epoch);

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, future::join_all, stream};
 use laniakea_directory::{AccountRecord, ClusterName, Directory, LookupError};
 use laniakea_router::{
     drive::{
-        RouterContext, dial,
+        Dialler, RouterContext,
         mail::{Engaged, Errand, Handover, Kept, MailClient, Need, Outgoing, resolve},
     },
     handoff::{Preamble, Protocol, SessionId, TlsFacts},
@@ -299,7 +299,7 @@ async fn engage_foreign(host: &str, hello: &str, outgoing: Outgoing<'_>) -> Resu
     let unreachable = || Reply::new(451, (4, 4, 1), "the account's server cannot be reached");
     let mut addresses = tokio::net::lookup_host((host, SMTP_PORT)).await.map_err(|_| unreachable())?;
     let member = addresses.next().ok_or_else(unreachable)?;
-    let tcp = dial(member, FOREIGN_CONNECT_DEADLINE).await.map_err(|_| unreachable())?;
+    let tcp = Dialler::default().dial(member, FOREIGN_CONNECT_DEADLINE).await.map_err(|_| unreachable())?;
     let mut client = MailClient::connect(tcp, Dialect::Smtp, hello).await.map_err(|_| unreachable())?;
     let recipients = client.begin(outgoing).await.map_err(|error| match error {
         laniakea_router::drive::mail::ClientError::Refused(reply) => reply,

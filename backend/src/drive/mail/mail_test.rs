@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use laniakea_config::{ClusterTiming, Limits, Service, TlsSettings};
+use laniakea_config::{Advertised, ClusterTiming, Limits, Service, TlsSettings};
 use laniakea_directory::{
     AccountId, AccountRecord, Address, ClusterName, ClusterRecord, Directory, MemberName, Secret, Status,
 };
@@ -118,7 +118,7 @@ impl Node {
         let front = Arc::new(RouterContext {
             name: name.into(),
             domain: "x.example".into(),
-            routes: Routes::new(directory.clone()),
+            routes: Routes::new(directory.clone(), Default::default()),
             suspicion: Default::default(),
             directory,
             tls: ServerTls::load(&tls).unwrap(),
@@ -136,7 +136,7 @@ impl Node {
             storage: folder.join(cluster),
             key: folder.join("key"),
             control: "127.0.0.1:0".parse().unwrap(),
-            handoff,
+            advertise: Advertised { control: "127.0.0.1:0".parse().unwrap(), handoff },
             timing,
         };
         let worker = WorkerTiming { idle_release: PATIENCE, commit: PATIENCE, grace: timing.release / 2 };

@@ -6,10 +6,7 @@ use tokio::time::timeout;
 
 use super::{ClientError, Handover, Kept, MailClient, Outgoing};
 use crate::{
-    drive::{
-        dial,
-        routes::{CONNECT_DEADLINE, Routes},
-    },
+    drive::routes::{CONNECT_DEADLINE, Routes},
     session::smtp::Dialect,
     wire::smtp::Reply,
 };
@@ -95,7 +92,7 @@ impl Errand<'_> {
     }
 
     async fn connect(&self, member: SocketAddr) -> Result<MailClient, Option<Reply>> {
-        let Ok(tcp) = dial(member, CONNECT_DEADLINE).await else {
+        let Ok(tcp) = self.routes.dialler().dial(member, CONNECT_DEADLINE).await else {
             self.routes.on_unreachable(member);
             return Err(None);
         };

@@ -181,7 +181,7 @@ impl Rig {
         let context = Arc::new(RouterContext {
             name: "router-1".into(),
             domain: "x.example".into(),
-            routes: Routes::new(directory.clone()),
+            routes: Routes::new(directory.clone(), Default::default()),
             directory,
             tls: ServerTls::load(&files.settings()).unwrap(),
             limits,
