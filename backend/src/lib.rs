@@ -12,3 +12,4 @@ pub mod session;
 mod sim;
 pub mod store;
 pub mod wire;
+pub mod worker;

@@ -13,6 +13,5 @@ pub mod owned;
 pub mod registry;
 pub mod run;
 pub mod session;
-pub mod shard;
 
 pub use run::{RunError, run};

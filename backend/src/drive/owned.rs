@@ -1,105 +1,35 @@
-//! One worker per owned thing: an account, a shard of the queue.
+//! One task per owned thing: it takes the steps of a [`Worker`] on the real filesystem.
 //!
-//! The worker is the only one that changes its state. It gathers what waits, lets each piece of work change a tentative
-//! copy and add records to one batch, writes and syncs the batch, has it validated by a tick begun after the sync, and
-//! only then publishes the new state and answers. Readers never ask it: they read the published value. When a commit
-//! fails, the tentative copy goes with the worker and nothing of it was ever seen (output-commit rule).
-//!
-//! **Invariants.** Nothing is published or answered before its batch is validated. A worker that could not commit ends
-//! and gives its ownership back; the next one recovers from the file. While a [`Pass`] is out, ownership is not released
-//! unless the controller asks for it and the grace is over.
+//! What is done when is decided by [`crate::worker`]; here are the queue of work, the threads that may block, the deadlines,
+//! and the handles of sessions. Readers never ask the task: they read the published value.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::spawn_blocking,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cluster::{Epoch, Grant, OwnableId},
-    drive::control::ClusterHandle,
-    store::{Batch, BodyRef, Log, OpenError, Reader, Synced, WriteError, fs::RealFs},
+    cluster::{Epoch, Grant, Moment, OwnableId},
+    drive::control::{self, ClusterHandle},
+    store::{Batch, Reader, fs::RealFs},
+    worker::{
+        Closing, CommitError, End, Job, RecoverError, ReplayError, Snapshot, State, Step, Worker, WorkerTiming, Write,
+        Written, recover,
+    },
 };
 
 /// Pieces of work that wait for one worker at most; more is refused as busy.
 const JOBS_MAX: usize = 4096;
-/// Pieces of work in one batch at most.
-const BATCH_JOBS_MAX: usize = 512;
-/// Bytes in one batch before it is written without waiting for more.
-const BATCH_BYTES_MAX: u64 = 8 << 20;
-
-/// What a log means: the state that its records build up.
-pub trait State: Clone + Send + Sync + 'static {
-    /// The state of something that was never written.
-    fn fresh(id: &OwnableId) -> Self;
-    /// Applies one record read back from the log.
-    ///
-    /// # Errors
-    /// A record this program does not understand, or that contradicts the state: the log is damaged or from a newer
-    /// program.
-    fn replay(&mut self, payload: &[u8], body: Option<BodyRef>) -> Result<(), ReplayError>;
-    /// The whole state as bytes.
-    fn encode_snapshot(&self) -> Vec<u8>;
-    /// The inverse of [`State::encode_snapshot`].
-    ///
-    /// # Errors
-    /// Bytes this program does not understand.
-    fn decode_snapshot(bytes: &[u8]) -> Result<Self, ReplayError>;
-}
-
-/// A record or snapshot that cannot be applied.
-#[derive(Debug, thiserror::Error)]
-#[error("apply a record: {0}")]
-pub struct ReplayError(pub String);
-
-/// Why a piece of work was not committed. Its outcome is unknown only for [`CommitError::Fenced`] and
-/// [`CommitError::Storage`]: the next owner may still find the record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CommitError {
-    /// This member lost its ownership.
-    #[error("commit: this member no longer owns the account")]
-    Fenced,
-    /// The filesystem failed or took too long.
-    #[error("commit: the storage failed")]
-    Storage,
-    /// The filesystem is full; nothing was changed.
-    #[error("commit: the storage is full")]
-    Full,
-    /// Too much work waits already; nothing was changed.
-    #[error("commit: too much work waits for this account")]
-    Busy,
-    /// The account is being given back; nothing was changed. Open it again.
-    #[error("commit: the account is being given back")]
-    Closed,
-}
-
-/// Why something granted to this member could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum RecoverError {
-    /// The log could not be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The log says something the program cannot apply.
-    #[error(transparent)]
-    Replay(#[from] ReplayError),
-    /// This member was fenced while it opened.
-    #[error("open: this member was fenced")]
-    Fenced,
-}
-
-type Finish = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
-type Job<S> = Box<dyn FnOnce(&mut S, &mut Batch) -> Finish + Send>;
 
 /// A handle to the worker of something this member owns. Cheap to clone.
 pub struct Owned<S: State> {
@@ -155,17 +85,6 @@ impl<S: State> Drop for Exclusive<S> {
     }
 }
 
-/// How a worker behaves; the same for all of a member.
-#[derive(Debug, Clone, Copy)]
-pub struct WorkerTiming {
-    /// Without a pass and without work for this long, the ownership is given back.
-    pub idle_release: Duration,
-    /// A commit that takes longer fails.
-    pub commit: Duration,
-    /// Sessions may stay this long once the controller wants the account back.
-    pub grace: Duration,
-}
-
 impl<S: State> Owned<S> {
     /// Recovers what the grant is for and starts its worker. `prepare` tells the state what is not in its log.
     ///
@@ -181,19 +100,19 @@ impl<S: State> Owned<S> {
     ) -> Result<Self, RecoverError> {
         let (id, epoch) = (grant.ownable(), grant.epoch());
         let directory = storage.join(id.path());
-        let (log, mut state) = spawn_blocking(move || recover::<S>(fs, &directory, id, epoch))
+        let recovery = spawn_blocking(move || recover::<S, _>(fs, &directory, id, epoch))
             .await
             .map_err(|_| ReplayError("the recovery panicked".into()))??;
-        prepare(&mut state);
-        // What recovery read may be shown only if this member was not fenced before it read (read rule).
+        let reader = recovery.reader();
         cluster.validate().await.map_err(|_| RecoverError::Fenced)?;
+        let worker = recovery.validated(control::now(), timing, prepare);
         let (jobs, inbox) = mpsc::channel(JOBS_MAX);
         let shared = Arc::new(Shared {
             id,
             epoch,
             jobs,
-            published: watch::Sender::new(Arc::new(state.clone())),
-            reader: log.reader(),
+            published: watch::Sender::new(Arc::new(worker.state().clone())),
+            reader,
             passes: AtomicUsize::new(0),
             pass_left: Notify::new(),
             draining: AtomicBool::new(false),
@@ -202,9 +121,8 @@ impl<S: State> Owned<S> {
             exclusive: AtomicBool::new(false),
             entered: AtomicBool::new(false),
         });
-        let worker =
-            Worker { shared: Arc::clone(&shared), log: Some(log), state, inbox, cluster, timing, dirty: false };
-        tokio::spawn(worker.run());
+        let driver = Driver { shared: Arc::clone(&shared), worker, inbox, cluster, timing, is_recalled: false };
+        tokio::spawn(driver.run());
         Ok(Self { shared })
     }
 
@@ -313,247 +231,121 @@ impl<S: State> Owned<S> {
     }
 }
 
-fn recover<S: State>(
-    fs: Arc<RealFs>,
-    directory: &Path,
-    id: OwnableId,
-    epoch: Epoch,
-) -> Result<(Log<RealFs>, S), RecoverError> {
-    let (log, recovered) = Log::open(fs, directory, epoch.to_u128())?;
-    let mut state = match &recovered.snapshot {
-        Some(bytes) => S::decode_snapshot(bytes)?,
-        None => S::fresh(&id),
-    };
-    for record in &recovered.records {
-        state.replay(&record.payload, record.body)?;
-    }
-    Ok((log, state))
-}
-
-struct Worker<S: State> {
+/// The worker and what it needs to act.
+struct Driver<S: State> {
     shared: Arc<Shared<S>>,
-    /// `None` only while a blocking thread has it.
-    log: Option<Log<RealFs>>,
-    state: S,
+    worker: Worker<S, RealFs>,
     inbox: mpsc::Receiver<Job<S>>,
     cluster: ClusterHandle,
     timing: WorkerTiming,
-    /// Records were written since the last snapshot.
-    dirty: bool,
+    is_recalled: bool,
 }
 
-/// Why the worker stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Idle,
-    Recalled,
-    Failed(CommitError),
-}
-
-impl<S: State> Worker<S> {
+impl<S: State> Driver<S> {
+    /// Takes one step of the worker after the other.
     async fn run(mut self) {
-        let end = self.serve().await;
-        self.shared.draining.store(true, Ordering::Release);
-        self.inbox.close();
-        let late = if let End::Failed(error) = end { error } else { CommitError::Closed };
-        while let Ok(job) = self.inbox.try_recv() {
-            // Refused without being run: the answer channel is dropped with the job.
-            drop(job);
-        }
-        if end == End::Idle && self.dirty {
-            self.snapshot().await;
-        }
-        match end {
-            End::Failed(_) => {
-                tracing::error!(ownable = %self.shared.id, error = %late, "gave up an ownership after a failed commit")
+        let mut step = self.rest();
+        let mut commit_begun = Instant::now();
+        loop {
+            step = match step {
+                Step::Rest(until) => self.wait(until).await,
+                Step::Shut => self.shut(),
+                Step::Write(write) => {
+                    commit_begun = Instant::now();
+                    self.write(write).await
+                }
+                Step::Validate => {
+                    let validated = timeout(self.timing.commit, self.cluster.validate()).await;
+                    let validated = validated.map_err(|_| CommitError::Storage);
+                    self.worker.validated(validated.and_then(|tick| tick.map_err(|_| CommitError::Fenced)))
+                }
+                Step::Show(answers) => {
+                    metrics::histogram!("laniakea_member_commit_seconds").record(commit_begun.elapsed().as_secs_f64());
+                    metrics::histogram!("laniakea_member_commit_jobs").record(answers.count() as f64);
+                    self.shared.published.send_replace(Arc::new(self.worker.state().clone()));
+                    answers.give();
+                    self.rest()
+                }
+                Step::Tell(answers) => {
+                    answers.give();
+                    self.rest()
+                }
+                Step::Snapshot(snapshot) => self.snapshot(snapshot).await,
+                Step::Close(end, closing) => return self.close(end, closing).await,
             }
-            End::Idle | End::Recalled => tracing::debug!(ownable = %self.shared.id, ?end, "gave an ownership back"),
         }
-        if let Some(log) = self.log.take() {
-            let _ = spawn_blocking(move || log.close()).await;
-        }
-        // Sessions first: none may show anything once somebody else can be the owner.
-        self.shared.closed.cancel();
-        self.cluster.release(self.shared.id, self.shared.epoch);
     }
 
-    async fn serve(&mut self) -> End {
-        let mut leave_by: Option<Instant> = None;
-        let mut idle_since = Instant::now();
-        loop {
-            if leave_by.is_some_and(|by| self.shared.passes.load(Ordering::Acquire) == 0 || Instant::now() >= by) {
-                if self.stop_if_no_work() {
-                    return End::Recalled;
-                }
-            } else if leave_by.is_none() && idle_since.elapsed() >= self.timing.idle_release && self.stop_if_unused() {
-                return End::Idle;
+    fn rest(&mut self) -> Step<S, RealFs> {
+        self.worker.rest(control::now(), self.shared.passes.load(Ordering::Acquire))
+    }
+
+    async fn wait(&mut self, until: Moment) -> Step<S, RealFs> {
+        tokio::select! {
+            biased;
+            job = self.inbox.recv() => match job {
+                Some(job) => return self.worker.work(control::now(), job, || self.inbox.try_recv().ok()),
+                None => self.shared.drain.cancel(),
+            },
+            () = self.shared.drain.cancelled(), if !self.is_recalled => {
+                self.is_recalled = true;
+                self.worker.recalled(control::now());
             }
-            let wake_at = leave_by.unwrap_or(idle_since + self.timing.idle_release);
-            tokio::select! {
-                biased;
-                job = self.inbox.recv() => {
-                    let Some(job) = job else { return End::Idle };
-                    if let Err(error) = self.commit(job).await {
-                        return End::Failed(error);
-                    }
-                    idle_since = Instant::now();
-                }
-                () = self.shared.drain.cancelled(), if leave_by.is_none() => {
-                    leave_by = Some(Instant::now() + self.timing.grace);
-                }
-                () = self.shared.pass_left.notified() => idle_since = Instant::now(),
-                () = tokio::time::sleep_until(wake_at) => {
-                    if leave_by.is_none() && self.shared.passes.load(Ordering::Acquire) > 0 {
-                        idle_since = Instant::now();
-                    }
-                }
-            }
+            () = self.shared.pass_left.notified() => self.worker.left(control::now()),
+            () = sleep(until.since(control::now())) => {}
         }
+        self.rest()
     }
 
     /// Closes the door; opens it again if somebody slipped in.
-    fn stop_if_unused(&self) -> bool {
+    fn shut(&mut self) -> Step<S, RealFs> {
         self.shared.draining.store(true, Ordering::SeqCst);
-        let unused = self.shared.passes.load(Ordering::SeqCst) == 0 && self.inbox.is_empty();
-        self.shared.draining.store(unused, Ordering::SeqCst);
-        unused
-    }
-
-    fn stop_if_no_work(&self) -> bool {
-        self.shared.draining.store(true, Ordering::SeqCst);
-        self.inbox.is_empty()
-    }
-
-    /// One batch: the job at hand and all that waits behind it. An error ends the worker.
-    async fn commit(&mut self, first: Job<S>) -> Result<(), CommitError> {
-        let Some(mut log) = self.log.take() else { return Err(CommitError::Storage) };
-        let Some(Gathered { tentative, batch, finishers }) = self.gather(&mut log, first) else {
-            return Err(CommitError::Storage);
-        };
-        if batch.is_empty() {
-            self.log = Some(log);
-            finishers.into_iter().for_each(|finish| finish(Ok(())));
-            return Ok(());
+        let passes = self.shared.passes.load(Ordering::SeqCst);
+        let step = self.worker.shut(control::now(), passes, !self.inbox.is_empty());
+        if matches!(step, Step::Rest(_)) {
+            self.shared.draining.store(false, Ordering::SeqCst);
         }
-        let started = Instant::now();
-        match self.make_durable(log, batch).await {
-            Ok(()) => {
-                metrics::histogram!("laniakea_member_commit_seconds").record(started.elapsed().as_secs_f64());
-                metrics::histogram!("laniakea_member_commit_jobs").record(finishers.len() as f64);
-                self.publish(tentative, finishers);
-                if self.log.as_ref().is_some_and(Log::snapshot_due) {
-                    self.snapshot().await;
-                }
-                Ok(())
-            }
-            Err(error) => {
-                refuse(finishers, error);
-                // The copy is dropped, the state is as before; with a log to go on with, so is the ownership.
-                if self.log.is_some() { Ok(()) } else { Err(error) }
-            }
-        }
+        step
     }
 
-    /// Lets the waiting jobs change a copy of the state. `None` if one panicked: copy and batch may be half changed.
-    fn gather(&mut self, log: &mut Log<RealFs>, first: Job<S>) -> Option<Gathered<S>> {
-        let mut gathered = Gathered { tentative: self.state.clone(), batch: log.batch(), finishers: Vec::new() };
-        let Gathered { tentative, batch, finishers } = &mut gathered;
-        let mut next = Some(first);
-        while let Some(job) = next {
-            let Ok(finish) = catch_unwind(AssertUnwindSafe(|| job(tentative, batch))) else {
-                refuse(gathered.finishers, CommitError::Storage);
-                return None;
-            };
-            finishers.push(finish);
-            let has_room = finishers.len() < BATCH_JOBS_MAX && batch.bytes() < BATCH_BYTES_MAX;
-            next = if has_room { self.inbox.try_recv().ok() } else { None };
-        }
-        Some(gathered)
-    }
-
-    /// Writes, syncs and validates a batch. The log is put back if it can be used on.
-    async fn make_durable(&mut self, log: Log<RealFs>, batch: Batch) -> Result<(), CommitError> {
-        let written = timeout(self.timing.commit, spawn_blocking(move || write_batch(log, batch))).await;
+    async fn write(&mut self, write: Write<RealFs>) -> Step<S, RealFs> {
+        let written = timeout(self.timing.commit, spawn_blocking(move || write.run())).await;
         // In time, and without a panic.
-        let (log, synced) = written.map_err(|_| CommitError::Storage)?.map_err(|_| CommitError::Storage)?;
-        let synced = match synced {
-            Ok(synced) => synced,
-            Err(error) => {
-                tracing::error!(ownable = %self.shared.id, %error, "a batch could not be written");
-                self.log = log;
-                return Err(match error {
-                    WriteError::Full(_) => CommitError::Full,
-                    WriteError::Stale => CommitError::Fenced,
-                    WriteError::Io(_) => CommitError::Storage,
-                });
-            }
-        };
-        // Commit rule: acknowledge only after a tick begun after the sync has succeeded.
-        let validated = timeout(self.timing.commit, self.cluster.validate()).await;
-        validated.map_err(|_| CommitError::Storage)?.map_err(|_| CommitError::Fenced)?;
-        self.log = log;
-        if let Some(log) = &mut self.log {
-            log.validated(synced);
+        let written = written.ok().and_then(Result::ok);
+        if let Some(error) = written.as_ref().and_then(Written::error) {
+            tracing::error!(ownable = %self.shared.id, %error, "a batch could not be written");
         }
-        Ok(())
+        self.worker.written(written)
     }
 
-    /// Shows the new state, then answers: whoever hears the answer sees the state.
-    fn publish(&mut self, tentative: S, finishers: Vec<Finish>) {
-        self.state = tentative;
-        self.dirty = true;
-        self.shared.published.send_replace(Arc::new(self.state.clone()));
-        finishers.into_iter().for_each(|finish| finish(Ok(())));
-    }
-
-    /// Writes a snapshot; a failure costs recovery time, nothing else.
-    async fn snapshot(&mut self) {
-        let Some(mut log) = self.log.take() else { return };
-        let state = self.state.clone();
-        let done = spawn_blocking(move || {
-            let result = log.snapshot(&state.encode_snapshot());
-            (log, result)
-        })
-        .await;
-        match done {
-            Ok((log, result)) => {
-                self.log = Some(log);
-                match result {
-                    Ok(()) => self.dirty = false,
-                    Err(error) => tracing::warn!(ownable = %self.shared.id, %error, "a snapshot could not be written"),
+    async fn snapshot(&mut self, snapshot: Snapshot<S, RealFs>) -> Step<S, RealFs> {
+        let snapshotted = spawn_blocking(move || snapshot.run()).await.ok();
+        match &snapshotted {
+            None => tracing::error!(ownable = %self.shared.id, "the snapshot thread panicked"),
+            Some(snapshotted) => {
+                if let Some(error) = snapshotted.error() {
+                    tracing::warn!(ownable = %self.shared.id, %error, "a snapshot could not be written");
                 }
             }
-            Err(_) => tracing::error!(ownable = %self.shared.id, "the snapshot thread panicked"),
         }
+        self.worker.snapshotted(snapshotted);
+        self.rest()
     }
-}
 
-/// Changes on their way into one batch.
-struct Gathered<S> {
-    tentative: S,
-    batch: Batch,
-    finishers: Vec<Finish>,
-}
-
-/// Writes and syncs a batch. If that fails, the log comes back only if it holds exactly what it held before.
-fn write_batch(mut log: Log<RealFs>, batch: Batch) -> (Option<Log<RealFs>>, Result<Synced, WriteError>) {
-    let before = log.seq();
-    let error = match log.write(batch).and_then(|appended| log.sync(appended)) {
-        Ok(synced) => return (Some(log), Ok(synced)),
-        Err(error) => error,
-    };
-    if matches!(error, WriteError::Stale) {
-        return (None, Err(error));
-    }
-    if !log.is_poisoned() {
-        return (Some(log), Err(error));
-    }
-    let reopened = log.reopen().ok().filter(|(_, recovered)| recovered.report.seq == before);
-    (reopened.map(|(log, _)| log), Err(error))
-}
-
-fn refuse(finishers: Vec<Finish>, error: CommitError) {
-    for finish in finishers {
-        finish(Err(error));
+    async fn close(mut self, end: End, closing: Closing<RealFs>) {
+        self.shared.draining.store(true, Ordering::SeqCst);
+        self.inbox.close();
+        // Refused without being run: the answer channels are dropped with the jobs.
+        while self.inbox.try_recv().is_ok() {}
+        match end {
+            End::Failed(error) => {
+                tracing::error!(ownable = %self.shared.id, %error, "gave up an ownership after a failed commit");
+            }
+            End::Idle | End::Recalled => tracing::debug!(ownable = %self.shared.id, ?end, "gave an ownership back"),
+        }
+        let _ = spawn_blocking(move || closing.run()).await;
+        // Sessions first: none may show anything once somebody else can be the owner.
+        self.shared.closed.cancel();
+        self.cluster.release(self.shared.id, self.shared.epoch);
     }
 }

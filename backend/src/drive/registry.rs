@@ -19,11 +19,12 @@ use crate::{
     cluster::{Claim, OwnableId},
     drive::{
         control::{ClaimError, ClusterHandle},
-        owned::{Owned, Pass, RecoverError, State, WorkerTiming},
+        owned::{Owned, Pass},
     },
     mailbox::Account,
     queue::Queue,
     store::fs::RealFs,
+    worker::{RecoverError, State, WorkerTiming},
 };
 
 /// Between two tries to open what is being given back or taken over.

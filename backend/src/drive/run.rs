@@ -27,9 +27,9 @@ use crate::drive::{
     control::{ClusterHandle, ControlSettings, StartError},
     mail::{MailService, MailSettings},
     member::Member,
-    owned::WorkerTiming,
     registry::Registry,
 };
+use crate::worker::WorkerTiming;
 
 /// How long sessions may go on after the member was told to stop.
 const DRAIN: Duration = Duration::from_secs(5);

@@ -25,13 +25,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    drive::{
-        clock,
-        control::ClusterHandle,
-        owned::{CommitError, Pass},
-    },
+    drive::{clock, control::ClusterHandle, owned::Pass},
     mailbox::{Account, Request},
     session::{BodyFault, Fault, Input, Output, Session},
+    worker::CommitError,
 };
 
 /// Output held back before it is written.

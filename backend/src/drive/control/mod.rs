@@ -42,6 +42,7 @@ use desk::{Clerk, Delivery, Desk, Office, Request};
 use link::LinkMaker;
 use ticker::Ticker;
 
+pub(crate) use clock::now;
 pub use error::{ClaimError, Fenced, OwnersError, StartError};
 pub use settings::ControlSettings;
 

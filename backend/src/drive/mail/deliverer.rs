@@ -7,10 +7,10 @@ use crate::{
     deliver::{Delivery, DeliveryOutcome},
     drive::{
         member::Member,
-        owned::CommitError,
         registry::{Access, AccessError},
     },
     mailbox::{DeliveryId, Flags, MailboxName, NewMessage, Refusal, Reply, Request},
+    worker::CommitError,
 };
 
 /// How often an account that is just being given back is opened anew.

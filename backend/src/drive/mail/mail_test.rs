@@ -32,11 +32,11 @@ use crate::{
         arbiter::initialise_storage,
         clock,
         control::{ClusterHandle, ControlSettings},
-        owned::WorkerTiming,
         registry::{Access, Registry},
     },
     mailbox::MailboxName,
     queue::NewEntry,
+    worker::WorkerTiming,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);

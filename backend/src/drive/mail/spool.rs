@@ -24,10 +24,11 @@ use crate::{
     drive::{
         clock,
         member::Member,
-        owned::{CommitError, Owned, Pass},
+        owned::{Owned, Pass},
         registry::Access,
     },
     queue::{EntryId, NewEntry, Queue, QueueChange, shards_of},
+    worker::CommitError,
 };
 
 /// Messages in one shard at most.

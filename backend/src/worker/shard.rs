@@ -1,6 +1,6 @@
-//! A shard of the queue as the worker of an ownable sees it.
+//! A shard of the queue as its worker sees it.
 
-use super::owned::{ReplayError, State};
+use super::{ReplayError, State};
 use crate::{
     cluster::OwnableId,
     queue::{Queue, QueueChange},

@@ -1,0 +1,266 @@
+//! The worker as a machine: what happened comes in, what is to be done next comes out.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use super::{Closing, CommitError, Snapshot, Snapshotted, State, Write, Written};
+use crate::{
+    cluster::Moment,
+    store::{Batch, Fs, Log, Synced},
+};
+
+/// Pieces of work in one batch at most.
+const BATCH_JOBS_MAX: usize = 512;
+/// Bytes in one batch before it is written without waiting for more.
+const BATCH_BYTES_MAX: u64 = 8 << 20;
+
+/// Tells whoever asked for a piece of work what became of it.
+pub type Finish = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
+/// A piece of work: changes the tentative state and pushes records into the batch.
+pub type Job<S> = Box<dyn FnOnce(&mut S, &mut Batch) -> Finish + Send>;
+
+/// How a worker behaves; the same for all of a member.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerTiming {
+    /// Without a pass and without work for this long, the ownership is given back.
+    pub idle_release: Duration,
+    /// A commit that takes longer fails.
+    pub commit: Duration,
+    /// Sessions may stay this long once the controller wants the account back.
+    pub grace: Duration,
+}
+
+/// Why a worker ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Nobody needs the ownable.
+    Idle,
+    /// The controller wants it back.
+    Recalled,
+    /// A commit failed, and what the log holds is in doubt.
+    Failed(CommitError),
+}
+
+/// What is to be done next.
+#[must_use = "the worker goes on only when this is done"]
+pub enum Step<S: State, F: Fs> {
+    /// Wait for work, for a recall, for somebody who leaves, or until then. Whoever was let in may stay, others may come.
+    Rest(Moment),
+    /// Let nobody in, and only then count who is there and tell [`Worker::shut`].
+    Shut,
+    /// Run it within [`WorkerTiming::commit`], then [`Worker::written`].
+    Write(Write<F>),
+    /// Commit rule: wait for a tick that begins now or later, [`WorkerTiming::commit`] at most; then
+    /// [`Worker::validated`].
+    Validate,
+    /// Publish [`Worker::state`], then give the answers: whoever hears one sees the state. Then [`Worker::rest`].
+    Show(Answers),
+    /// Give the answers; the state is as before. Then [`Worker::rest`].
+    Tell(Answers),
+    /// Run it, then [`Worker::snapshotted`] and [`Worker::rest`]. A failure costs recovery time, nothing else.
+    Snapshot(Snapshot<S, F>),
+    /// Let nobody in and refuse what waits, unrun. Run it, send all sessions away, give the ownership back. The last step.
+    Close(End, Closing<F>),
+}
+
+/// The answers to the work of one batch.
+#[must_use = "somebody waits for them"]
+pub struct Answers {
+    finishers: Vec<Finish>,
+    outcome: Result<(), CommitError>,
+}
+
+impl Answers {
+    /// How many pieces of work are answered.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.finishers.len()
+    }
+
+    /// What becomes of all of them.
+    pub fn outcome(&self) -> Result<(), CommitError> {
+        self.outcome
+    }
+
+    /// Gives them.
+    pub fn give(self) {
+        for finish in self.finishers {
+            finish(self.outcome);
+        }
+    }
+}
+
+/// The worker of one owned thing.
+pub struct Worker<S: State, F: Fs> {
+    timing: WorkerTiming,
+    /// The newest validated state.
+    state: S,
+    /// `None` while a task has it, or when it is of no use any more.
+    log: Option<Log<F>>,
+    commit: Option<Commit<S>>,
+    /// Records were written since a snapshot was last tried.
+    dirty: bool,
+    idle_since: Moment,
+    /// Since a recall: when the grace is over.
+    leave_by: Option<Moment>,
+    end: Option<End>,
+}
+
+/// A batch under way.
+struct Commit<S> {
+    tentative: S,
+    finishers: Vec<Finish>,
+    synced: Option<Synced>,
+}
+
+impl<S: State, F: Fs> Worker<S, F> {
+    pub(super) fn new(log: Log<F>, state: S, timing: WorkerTiming, now: Moment) -> Self {
+        let (log, commit) = (Some(log), None);
+        Self { timing, state, log, commit, dirty: false, idle_since: now, leave_by: None, end: None }
+    }
+
+    /// The newest validated state.
+    #[must_use]
+    pub fn state(&self) -> &S {
+        &self.state
+    }
+
+    /// Reads bodies. `None` while a task has the log.
+    #[must_use]
+    pub fn log(&self) -> Option<&Log<F>> {
+        self.log.as_ref()
+    }
+
+    /// The controller wants the ownership back.
+    pub fn recalled(&mut self, now: Moment) {
+        self.leave_by.get_or_insert(now + self.timing.grace);
+    }
+
+    /// Somebody has left.
+    pub fn left(&mut self, now: Moment) {
+        self.idle_since = now;
+    }
+
+    /// Nothing is under way; so many passes are out.
+    pub fn rest(&mut self, now: Moment, passes: usize) -> Step<S, F> {
+        if let Some(end) = self.end {
+            return self.close(end);
+        }
+        if let Some(log) = self.log.take_if(|log| self.dirty && log.snapshot_due()) {
+            return self.snapshot(log);
+        }
+        if passes > 0 {
+            self.idle_since = now;
+        }
+        let (until, may_leave) = match self.leave_by {
+            Some(by) => (by, passes == 0 || now >= by),
+            None => (self.idle_since + self.timing.idle_release, passes == 0),
+        };
+        let is_time = self.leave_by.is_some() || now >= until;
+        if may_leave && is_time { Step::Shut } else { Step::Rest(until) }
+    }
+
+    /// The door is shut, and this is who is inside. If the worker rests, the door opens again.
+    pub fn shut(&mut self, now: Moment, passes: usize, work_waits: bool) -> Step<S, F> {
+        let is_empty = passes == 0 && !work_waits;
+        match self.leave_by {
+            // Who does not leave in time must not cost this member all it owns.
+            Some(by) if is_empty || now >= by => self.close(End::Recalled),
+            Some(by) => Step::Rest(by),
+            None if is_empty => self.close(End::Idle),
+            None => {
+                self.idle_since = now;
+                Step::Rest(now + self.timing.idle_release)
+            }
+        }
+    }
+
+    /// One batch: the job at hand and as many of those behind it as fit.
+    pub fn work(&mut self, now: Moment, first: Job<S>, mut more: impl FnMut() -> Option<Job<S>>) -> Step<S, F> {
+        self.idle_since = now;
+        let Some(mut log) = self.log.take() else { return self.fail(Vec::new(), CommitError::Storage) };
+        let (mut tentative, mut batch, mut finishers) = (self.state.clone(), log.batch(), Vec::new());
+        let mut next = Some(first);
+        while let Some(job) = next {
+            // After a panic the copy and the batch may be half changed: they go, and the worker with them.
+            let Ok(finish) = catch_unwind(AssertUnwindSafe(|| job(&mut tentative, &mut batch))) else {
+                return self.fail(finishers, CommitError::Storage);
+            };
+            finishers.push(finish);
+            let has_room = finishers.len() < BATCH_JOBS_MAX && batch.bytes() < BATCH_BYTES_MAX;
+            next = if has_room { more() } else { None };
+        }
+        if batch.is_empty() {
+            self.log = Some(log);
+            return Step::Tell(Answers { finishers, outcome: Ok(()) });
+        }
+        self.commit = Some(Commit { tentative, finishers, synced: None });
+        Step::Write(Write { log, batch })
+    }
+
+    /// The write came back; `None` if it did not in time, or panicked.
+    pub fn written(&mut self, written: Option<Written<F>>) -> Step<S, F> {
+        let Some(mut commit) = self.commit.take() else { return self.fail(Vec::new(), CommitError::Storage) };
+        let Some(Written { log, outcome }) = written else { return self.fail(commit.finishers, CommitError::Storage) };
+        match outcome {
+            Ok(synced) => {
+                self.log = log;
+                commit.synced = Some(synced);
+                self.commit = Some(commit);
+                Step::Validate
+            }
+            Err(error) if log.is_some() => {
+                // The copy is dropped and the state is as before; with a log to go on with, so is the ownership.
+                self.log = log;
+                Step::Tell(Answers { finishers: commit.finishers, outcome: Err(CommitError::from(&error)) })
+            }
+            Err(error) => self.fail(commit.finishers, CommitError::from(&error)),
+        }
+    }
+
+    /// A tick begun after [`Step::Validate`] has succeeded, or none ever will.
+    pub fn validated(&mut self, outcome: Result<(), CommitError>) -> Step<S, F> {
+        let Some(Commit { tentative, finishers, synced: Some(synced) }) = self.commit.take() else {
+            return self.fail(Vec::new(), CommitError::Storage);
+        };
+        if let Err(error) = outcome {
+            return self.fail(finishers, error);
+        }
+        if let Some(log) = &mut self.log {
+            log.validated(synced);
+        }
+        self.state = tentative;
+        self.dirty = true;
+        Step::Show(Answers { finishers, outcome: Ok(()) })
+    }
+
+    /// The snapshot came back; `None` if it panicked.
+    pub fn snapshotted(&mut self, snapshotted: Option<Snapshotted<F>>) {
+        match snapshotted {
+            Some(Snapshotted { log, .. }) => self.log = Some(log),
+            None => self.end = Some(End::Failed(CommitError::Storage)),
+        }
+    }
+
+    fn snapshot(&mut self, log: Log<F>) -> Step<S, F> {
+        self.dirty = false;
+        Step::Snapshot(Snapshot { log, state: self.state.clone() })
+    }
+
+    fn fail(&mut self, finishers: Vec<Finish>, error: CommitError) -> Step<S, F> {
+        self.log = None;
+        self.end = Some(End::Failed(error));
+        Step::Tell(Answers { finishers, outcome: Err(error) })
+    }
+
+    fn close(&mut self, end: End) -> Step<S, F> {
+        self.end = Some(end);
+        match self.log.take() {
+            // Who opens it next reads a snapshot instead of the changes since the last.
+            Some(log) if end == End::Idle && self.dirty => self.snapshot(log),
+            log => Step::Close(end, Closing { log }),
+        }
+    }
+}

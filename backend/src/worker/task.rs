@@ -1,0 +1,118 @@
+//! What a worker has done where blocking is allowed. Each task takes the log along and brings it back.
+
+use super::State;
+use crate::store::{Appended, Batch, Fs, Log, Synced, WriteError};
+
+/// A batch to be written and synced.
+#[must_use = "work waits for it"]
+pub struct Write<F: Fs> {
+    pub(super) log: Log<F>,
+    pub(super) batch: Batch,
+}
+
+/// A batch that is written, or not: that shows when it is synced.
+#[must_use = "a batch that is not synced is not safe"]
+pub struct Unsynced<F: Fs> {
+    log: Log<F>,
+    before: u64,
+    appended: Result<Appended, WriteError>,
+}
+
+/// How a write went. The log is there if it can be used on: it holds the batch, or exactly what it held before.
+#[must_use = "the worker waits for it"]
+pub struct Written<F: Fs> {
+    pub(super) log: Option<Log<F>>,
+    pub(super) outcome: Result<Synced, WriteError>,
+}
+
+impl<F: Fs> Write<F> {
+    /// Writes and syncs.
+    pub fn run(self) -> Written<F> {
+        self.write().sync()
+    }
+
+    /// The first half of [`Write::run`].
+    pub fn write(self) -> Unsynced<F> {
+        let Self { mut log, batch } = self;
+        let before = log.seq();
+        let appended = log.write(batch);
+        Unsynced { log, before, appended }
+    }
+}
+
+impl<F: Fs> Unsynced<F> {
+    /// The second half of [`Write::run`].
+    pub fn sync(self) -> Written<F> {
+        let Self { mut log, before, appended } = self;
+        match appended.and_then(|appended| log.sync(appended)) {
+            Ok(synced) => Written { log: Some(log), outcome: Ok(synced) },
+            Err(error) => salvage(log, before, error),
+        }
+    }
+}
+
+impl<F: Fs> Written<F> {
+    /// Why nothing was written, if nothing was.
+    #[must_use]
+    pub fn error(&self) -> Option<&WriteError> {
+        self.outcome.as_ref().err()
+    }
+}
+
+/// After an error the log is kept only if it surely holds what it held before.
+fn salvage<F: Fs>(log: Log<F>, before: u64, error: WriteError) -> Written<F> {
+    if matches!(error, WriteError::Stale) {
+        return Written { log: None, outcome: Err(error) };
+    }
+    if !log.is_poisoned() {
+        return Written { log: Some(log), outcome: Err(error) };
+    }
+    let reopened = log.reopen().ok().filter(|(_, recovered)| recovered.report.seq == before);
+    Written { log: reopened.map(|(log, _)| log), outcome: Err(error) }
+}
+
+/// A snapshot to be written.
+#[must_use = "the worker waits for it"]
+pub struct Snapshot<S: State, F: Fs> {
+    pub(super) log: Log<F>,
+    pub(super) state: S,
+}
+
+/// How a snapshot went. A failure costs recovery time, nothing else.
+#[must_use = "the worker waits for it"]
+pub struct Snapshotted<F: Fs> {
+    pub(super) log: Log<F>,
+    pub(super) outcome: Result<(), WriteError>,
+}
+
+impl<S: State, F: Fs> Snapshot<S, F> {
+    /// Encodes the state and writes it.
+    pub fn run(self) -> Snapshotted<F> {
+        let Self { mut log, state } = self;
+        let outcome = log.snapshot(&state.encode_snapshot());
+        Snapshotted { log, outcome }
+    }
+}
+
+impl<F: Fs> Snapshotted<F> {
+    /// Why there is no snapshot, if there is none.
+    #[must_use]
+    pub fn error(&self) -> Option<&WriteError> {
+        self.outcome.as_ref().err()
+    }
+}
+
+/// A log to be ended in order.
+#[must_use = "the next owner would have to seal it"]
+pub struct Closing<F: Fs> {
+    pub(super) log: Option<Log<F>>,
+}
+
+impl<F: Fs> Closing<F> {
+    /// Ends it, if there is one to end.
+    pub fn run(self) {
+        if let Some(log) = self.log {
+            log.close();
+        }
+    }
+}
