@@ -2,6 +2,7 @@
 //!
 //! - [`bench`]: what the command `bench` measures.
 //! - [`up`]: the real program in a folder of its own, killed and started again by tests.
+//! - [`hosts`]: a network of hosts whose power fails and whose cables are cut.
 //! - [`client`]: mail protocols as a client sees them.
 //! - [`storm`]: deliveries with a ledger of what was acknowledged.
 //! - [`tool`]: other people's programs.
@@ -12,6 +13,7 @@
 
 pub mod bench;
 pub mod client;
+pub mod hosts;
 pub mod storm;
 pub mod tool;
 pub mod up;

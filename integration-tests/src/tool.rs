@@ -39,10 +39,18 @@ pub fn perl_has(module: &str, package: &str) -> Result<bool> {
 }
 
 fn missing(name: &str, package: &str) -> Result<()> {
+    skip(&format!("{name} is not installed (apt-get install {package})"))
+}
+
+/// Says why a test is skipped.
+///
+/// # Errors
+/// If none may be, because everything should be there.
+pub fn skip(reason: &str) -> Result<()> {
     if env::var_os(REQUIRED).is_some() {
-        bail!("{name} is not installed (Debian package {package})");
+        bail!("{reason}");
     }
-    eprintln!("SKIPPED: {name} is not installed (apt-get install {package})");
+    eprintln!("SKIPPED: {reason}");
     Ok(())
 }
 
