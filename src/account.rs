@@ -1,5 +1,7 @@
 //! `laniakea account`: accounts in the directory.
 
+mod import;
+
 use std::{
     fs,
     io::{self, Read as _},
@@ -54,6 +56,9 @@ Without --password-file a password is made up and printed.")]
     /// Let nobody log in and refuse mail for good; `set --status active` undoes it.
     #[command(after_help = "Example:\n  laniakea account disable jane@example.org")]
     Disable(Named),
+    /// Add many accounts from a file.
+    #[command(after_help = import::HELP)]
+    Import(import::Import),
     /// Delete an account's entry; its mail stays in the store.
     #[command(after_help = "Example:\n  laniakea account delete jane@example.org --yes")]
     Delete(Delete),
@@ -179,6 +184,7 @@ impl Account {
                 Self::Set(command) => command.run().await,
                 Self::Passwd(command) => command.run().await,
                 Self::Disable(command) => command.disable().await,
+                Self::Import(command) => command.run().await,
                 Self::Delete(command) => command.run().await,
             }
         })
@@ -362,6 +368,7 @@ pub fn failure(error: ProvisionError) -> Failure {
         ProvisionError::Exists(_)
         | ProvisionError::Absent(_)
         | ProvisionError::PasswordNotText
+        | ProvisionError::SchemeUnknown
         | ProvisionError::Refused { .. } => Failure::Usage(error.into()),
         ProvisionError::Setup(_) => Failure::Configuration(error.into()),
         ProvisionError::Lookup(_) => Failure::Temporary(error.into()),

@@ -7,6 +7,7 @@
 //! - [`resolve`]: what becomes of mail for an address; pure.
 //! - [`password`]: the stored forms of passwords; pure, and the bounded threads that compute them.
 //! - [`provision`]: accounts and clusters made, changed and removed, for the command line.
+//! - [`ldif`]: entries as text, for bulk loads.
 //! - [`schema`]: what entries look like, and the files that teach it to other servers.
 //! - [`server`]: the LDAP server of installations that run none of their own.
 //! - `ldap`, `cache`, `remembered`, `lookup`: private; how the client talks, what it remembers, which of both counts.
@@ -26,6 +27,7 @@ pub mod dn;
 pub mod error;
 pub mod id;
 mod ldap;
+pub mod ldif;
 mod lookup;
 mod memory;
 pub mod name;

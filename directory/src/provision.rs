@@ -18,7 +18,8 @@ use crate::{
     error::{LookupError, Outage, SetupError},
     id::ClusterName,
     ldap::{Client, Question, entry},
-    name::{Address, LoginName},
+    ldif::LdifEntry,
+    name::{Address, LoginName, Secret},
     password::hash_password,
     record::{AccountRecord, ClusterRecord},
 };
@@ -142,6 +143,46 @@ impl Admin {
         refused.map_or(Ok(new), Err)
     }
 
+    /// Makes an account without asking first whether its addresses are free, which is the server's business then; for bulk
+    /// loads.
+    ///
+    /// # Errors
+    ///
+    /// [`ProvisionError::Exists`] if there is an entry of its name; else as [`Self::prepare`].
+    pub async fn import(&self, account: NewAccount) -> Result<(), ProvisionError> {
+        self.add_unchecked(account).await
+    }
+
+    /// Makes an entry as it stands in an LDIF file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::import`].
+    pub async fn import_entry(&self, entry: LdifEntry) -> Result<(), ProvisionError> {
+        let attributes = entry.attributes.into_iter();
+        let attributes = attributes.map(|(name, values)| (name.into_bytes(), values.into_iter().collect())).collect();
+        let added = self.client.add::<Vec<u8>>(&entry.dn, attributes).await;
+        outcome(&entry.dn, added)
+    }
+
+    /// Whether an entry of a file is an account; others may be what accounts stand under.
+    #[must_use]
+    pub fn is_account(&self, entry: &LdifEntry) -> bool {
+        let class = self.client.profile().object_class.as_bytes();
+        entry.values("objectClass").iter().any(|value| value.eq_ignore_ascii_case(class))
+    }
+
+    /// Makes of one password what many new accounts can be given: its hash, made once, unless the server hashes itself.
+    pub async fn shared_password(&self, password: Secret) -> NewPassword {
+        match self.hashing {
+            Hashing::Servers => NewPassword::Plain(password),
+            Hashing::Ours => match spawn_blocking(move || hash_password(&password)).await {
+                Ok(stored) => NewPassword::Hashed(stored),
+                Err(_) => NewPassword::Absent,
+            },
+        }
+    }
+
     /// Finds an account by login name or address.
     ///
     /// # Errors
@@ -259,6 +300,10 @@ impl Admin {
                 Some(text)
             }
             NewPassword::Plain(secret) => spawn_blocking(move || hash_password(&secret)).await.ok(),
+            // It would be taken for a plain password, and open the account to whoever knows the hash.
+            NewPassword::Hashed(stored) if self.hashing == Hashing::Servers && !is_known_to_389(&stored) => {
+                return Err(ProvisionError::SchemeUnknown);
+            }
             NewPassword::Hashed(stored) => Some(stored),
             NewPassword::Absent => None,
         })
@@ -277,6 +322,13 @@ impl Admin {
     async fn delete_entry(&self, dn: &str) -> Result<(), ProvisionError> {
         outcome(dn, self.client.delete(dn).await)
     }
+}
+
+/// Whether 389 Directory Server knows the scheme of a stored password.
+fn is_known_to_389(stored: &str) -> bool {
+    let scheme = stored.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(scheme, _)| scheme);
+    let scheme = scheme.to_ascii_uppercase();
+    ["SSHA", "SHA", "SMD5", "MD5", "CRYPT", "PBKDF2"].iter().any(|known| scheme.starts_with(known))
 }
 
 fn outcome(dn: &str, result: Result<LdapResult, Outage>) -> Result<(), ProvisionError> {

@@ -5,7 +5,6 @@ use indicatif::ProgressBar;
 use laniakea_config::Config;
 use laniakea_directory::{
     Address, Admin, ClusterName, ClusterRecord, LoginName, NewAccount, Secret,
-    password::hash_password,
     provision::{AccountChange, NewPassword},
 };
 
@@ -38,13 +37,13 @@ pub async fn provision(
         admin.put_cluster(&record).await.with_context(|| format!("enter {} in the directory", cluster.name))?;
     }
     // One hash serves all: whoever reads one entry knows the password of all of them anyway.
-    let hashed = hash_password(&Secret::new(password.text.clone().into_bytes()));
+    let shared = admin.shared_password(Secret::new(password.text.clone().into_bytes())).await;
     let clusters: Vec<String> = plan.cluster_names().collect();
     let mut new = 0;
     let mut first = 1;
     while first <= plan.accounts {
         let last = plan.accounts.min(first + PORTION - 1);
-        let accounts = (first..=last).map(|number| account(&plan.domain, number, &clusters, &hashed));
+        let accounts = (first..=last).map(|number| account(&plan.domain, number, &clusters, &shared));
         let accounts = accounts.collect::<anyhow::Result<Vec<_>>>()?;
         new += admin
             .add_many(accounts)
@@ -55,7 +54,7 @@ pub async fn provision(
     }
     if password.is_new {
         for number in 1..=plan.accounts {
-            let change = AccountChange::Password(NewPassword::Hashed(hashed.clone()));
+            let change = AccountChange::Password(shared.clone());
             let name = address(&plan.domain, number);
             admin.set(&name, vec![change]).await.with_context(|| format!("set the password of {name}"))?;
         }
@@ -68,7 +67,7 @@ pub fn address(domain: &str, number: u32) -> String {
     format!("user{number}@{domain}")
 }
 
-fn account(domain: &str, number: u32, clusters: &[String], hashed: &str) -> anyhow::Result<NewAccount> {
+fn account(domain: &str, number: u32, clusters: &[String], password: &NewPassword) -> anyhow::Result<NewAccount> {
     let text = address(domain, number);
     let index = usize::try_from(number - 1)? % clusters.len().max(1);
     Ok(NewAccount {
@@ -76,7 +75,7 @@ fn account(domain: &str, number: u32, clusters: &[String], hashed: &str) -> anyh
         addresses: vec![Address::parse(&text)?],
         name: format!("User {number}"),
         mail_host: clusters.get(index).cloned().unwrap_or_default(),
-        password: NewPassword::Hashed(hashed.to_owned()),
+        password: password.clone(),
         forward: None,
         quota: None,
     })
@@ -90,7 +89,7 @@ mod tests {
     fn accounts_are_spread_evenly_over_the_clusters() {
         let clusters = ["cluster-1".to_owned(), "cluster-2".to_owned()];
         let hosts: Vec<String> =
-            (1..=4).map(|n| account("example.org", n, &clusters, "{X}y").unwrap().mail_host).collect();
+            (1..=4).map(|n| account("example.org", n, &clusters, &NewPassword::Absent).unwrap().mail_host).collect();
         assert_eq!(hosts, ["cluster-1", "cluster-2", "cluster-1", "cluster-2"]);
     }
 }

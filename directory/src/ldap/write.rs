@@ -57,7 +57,10 @@ impl Client {
     }
 
     /// Adds an entry.
-    pub(crate) async fn add(&self, dn: &str, attributes: Vec<(String, HashSet<String>)>) -> Result<LdapResult, Outage> {
+    pub(crate) async fn add<V>(&self, dn: &str, attributes: Vec<(V, HashSet<V>)>) -> Result<LdapResult, Outage>
+    where
+        V: AsRef<[u8]> + Eq + std::hash::Hash + Clone,
+    {
         let operation = |mut ldap: ldap3::Ldap| {
             let attributes = attributes.clone();
             async move { ldap.add(dn, attributes).await }

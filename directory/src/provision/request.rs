@@ -67,6 +67,11 @@ pub enum ProvisionError {
     /// The server hashes passwords itself and can be given only text.
     #[error("the password is not UTF-8, which this directory server cannot be given")]
     PasswordNotText,
+    /// The server would take this stored form for a plain password.
+    #[error(
+        "the directory server does not know the scheme of this password hash; give {{SSHA512}} or {{PBKDF2-SHA512}}"
+    )]
+    SchemeUnknown,
     /// There is such an entry already.
     #[error("{0} exists already")]
     Exists(String),
