@@ -423,7 +423,8 @@ impl Drop for Up {
     }
 }
 
-/// The program under test: `$LANIAKEA_BIN`, or built now by the cargo that runs this test.
+/// The program under test: `$LANIAKEA_BIN`, or the one beside the program that runs, or built now by the cargo that runs
+/// this test.
 ///
 /// # Errors
 /// If it cannot be built.
@@ -434,7 +435,10 @@ pub fn program() -> Result<&'static Path> {
     }
     let path = match env::var_os("LANIAKEA_BIN") {
         Some(path) => path.into(),
-        None => build()?,
+        None => match env::current_exe()?.with_file_name("laniakea") {
+            beside if beside.exists() => beside,
+            _ => build()?,
+        },
     };
     Ok(PROGRAM.get_or_init(|| path))
 }

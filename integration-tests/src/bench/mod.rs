@@ -1,12 +1,14 @@
 //! Benchmarks of one thing beside another, in one run on one machine: only their ratios mean anything.
 //!
 //! - [`claims`]: how fast a controller grants, and how long a claim takes beside a bare round trip over TCP.
+//! - [`growth`]: what an operation costs as a cluster grows, and what its controller has of that.
 
 pub mod claims;
 mod cpu;
+pub mod growth;
 mod spread;
 
-pub use cpu::own_cpu;
+pub use cpu::{ProcessCpu, own_cpu};
 pub use spread::Spread;
 
 use indicatif::{ProgressBar, ProgressStyle};

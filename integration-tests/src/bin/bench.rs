@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use integration_tests::bench::claims::{self, Claims};
+use integration_tests::bench::{
+    claims::{self, Claims},
+    growth::{self, Growth},
+};
 
 /// Benchmarks whose ratios are in BENCHMARKS.md. Build for release before believing them.
 #[derive(Parser)]
@@ -20,12 +23,15 @@ struct Bench {
 const AFTER_HELP: &str = "\
 Examples:
   bench claims
-  bench claims --members 8 --owned 1000000 --at-once 64 --at-once 1024 --json";
+  bench claims --members 8 --owned 1000000 --at-once 64 --at-once 1024 --json
+  bench growth --members 1 --members 8 --rounds 3";
 
 #[derive(Subcommand)]
 enum What {
     /// Claims per second of a controller's processor time; one claim beside a bare round trip over TCP.
     Claims(Claims),
+    /// Processor time per operation as the members of a cluster become more; the controller's share of it.
+    Growth(Growth),
     /// The controller of `claims`.
     #[command(hide = true)]
     Controller { folder: PathBuf },
@@ -38,6 +44,10 @@ async fn main() -> Result<()> {
         What::Claims(what) => {
             let report = claims::measure(&what, &claims::this_program()?).await?;
             if bench.json { print_json(&report) } else { print_claims(&report) }
+        }
+        What::Growth(what) => {
+            let report = growth::measure(&what).await?;
+            if bench.json { print_json(&report) } else { print_growth(&report) }
         }
         What::Controller { folder } => claims::be_controller(&folder).await,
     }
@@ -61,6 +71,28 @@ fn print_claims(report: &claims::Report) -> Result<()> {
             "{:>8} {:>12.0} {:>22.0} {:>10.1} {:>10.1}",
             load.at_once, load.per_second, load.per_controller_core, load.claim.p50_us, load.claim.p99_us
         );
+    }
+    Ok(())
+}
+
+fn print_growth(sizes: &[growth::Size]) -> Result<()> {
+    let names =
+        ["members", "operations/s", "CPU us each", "alone", "ratio", "to first", "controller", "desks", "ticks"];
+    println!("{}", names.map(|name| format!("{name:>12}")).concat());
+    for size in sizes {
+        let share = |share: f64| format!("{:.2}%", share * 100.0);
+        let row = [
+            size.members.to_string(),
+            format!("{:.0}", size.per_second),
+            format!("{:.1}", size.cpu_us),
+            format!("{:.1}", size.alone_us),
+            format!("{:.3}", size.ratio),
+            format!("{:.3}", size.ratio_to_first),
+            share(size.controller_share),
+            share(size.desks_share),
+            share(size.ticks_share),
+        ];
+        println!("{}", row.map(|cell| format!("{cell:>12}")).concat());
     }
     Ok(())
 }
