@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use integration_tests::bench::{
     claims::{self, Claims},
     growth::{self, Growth},
+    locks::{self, Keeper, Locks},
 };
 
 /// Benchmarks whose ratios are in BENCHMARKS.md. Build for release before believing them.
@@ -24,7 +25,9 @@ const AFTER_HELP: &str = "\
 Examples:
   bench claims
   bench claims --members 8 --owned 1000000 --at-once 64 --at-once 1024 --json
-  bench growth --members 1 --members 8 --rounds 3";
+  bench growth --members 1 --members 8 --rounds 3
+  bench locks --storage /tmp
+  bench locks --storage /mnt/a /mnt/b /mnt/c --contend";
 
 #[derive(Subcommand)]
 enum What {
@@ -32,6 +35,11 @@ enum What {
     Claims(Claims),
     /// Processor time per operation as the members of a cluster become more; the controller's share of it.
     Growth(Growth),
+    /// The same mail under a file lock for every operation, and by one owner.
+    Locks(Locks),
+    /// A process of `locks`.
+    #[command(hide = true)]
+    Keeper { settings: String },
     /// The controller of `claims`.
     #[command(hide = true)]
     Controller { folder: PathBuf },
@@ -49,6 +57,11 @@ async fn main() -> Result<()> {
             let report = growth::measure(&what).await?;
             if bench.json { print_json(&report) } else { print_growth(&report) }
         }
+        What::Locks(what) => {
+            let report = locks::measure(&what, &claims::this_program()?).await?;
+            if bench.json { print_json(&report) } else { print_locks(&report) }
+        }
+        What::Keeper { settings } => locks::keep(serde_json::from_str::<Keeper>(&settings)?).await,
         What::Controller { folder } => claims::be_controller(&folder).await,
     }
 }
@@ -93,6 +106,23 @@ fn print_growth(sizes: &[growth::Size]) -> Result<()> {
             share(size.ticks_share),
         ];
         println!("{}", row.map(|cell| format!("{cell:>12}")).concat());
+    }
+    Ok(())
+}
+
+fn print_locks(report: &[locks::Kept]) -> Result<()> {
+    println!(
+        "{:<14} {:>14} {:>17} {:>16} {:>16} {:>13}",
+        "", "operations/s", "(of all rounds)", "delivery p50 us", "delivery p99 us", "owner faster"
+    );
+    for kept in report {
+        let name = format!("{:?}", kept.scheme);
+        let range = format!("{:.0}-{:.0}", kept.range[0], kept.range[1]);
+        let ratio = kept.owner_is_faster.map_or_else(String::new, |ratio| format!("{ratio:.2} x"));
+        println!(
+            "{name:<14} {:>14.0} {range:>17} {:>16.0} {:>16.0} {ratio:>13}",
+            kept.per_second, kept.delivery.p50_us, kept.delivery.p99_us
+        );
     }
     Ok(())
 }
