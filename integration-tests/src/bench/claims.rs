@@ -23,8 +23,7 @@ use laniakea_backend::{
         control::{ClusterHandle, ControlSettings},
     },
 };
-use laniakea_config::{Advertised, ClusterTiming};
-use laniakea_directory::{AccountId, ClusterName, MemberName};
+use laniakea_directory::{AccountId, ClusterName};
 use serde::Serialize;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
@@ -32,7 +31,7 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
-use super::{Spread, own_cpu, progress};
+use super::{CLUSTER, Spread, member_settings, own_cpu, progress};
 
 /// Bytes of a bare round trip, each way: as many as a frame with one claim has.
 const BARE_BYTES: usize = 64;
@@ -104,7 +103,7 @@ pub struct Load {
 /// If a process cannot be started, or a claim is not granted.
 pub async fn measure(claims: &Claims, program: &Path) -> Result<Report> {
     let folder = tempfile::tempdir()?;
-    initialise_storage(&folder.path().join("storage"), &cluster())?;
+    initialise_storage(&folder.path().join("storage"), &ClusterName::new(CLUSTER))?;
     std::fs::write(folder.path().join("key"), [7; 32])?;
     let mut controller = Controller::start(program, folder.path()).await?;
     let members = start_members(folder.path(), claims.members).await?;
@@ -167,21 +166,8 @@ fn echo(listener: TcpListener) -> Result<()> {
     })
 }
 
-fn cluster() -> ClusterName {
-    ClusterName::new("bench")
-}
-
 fn settings(folder: &Path, member: &str) -> ControlSettings {
-    let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    ControlSettings {
-        cluster: cluster(),
-        member: MemberName::new(member),
-        storage: folder.join("storage"),
-        key: folder.join("key"),
-        control: loopback(0),
-        advertise: Advertised { control: loopback(0), handoff: loopback(1) },
-        timing: ClusterTiming::default(),
-    }
+    member_settings(folder.join("storage"), folder.join("key"), member)
 }
 
 /// The controller's process, seen from outside.

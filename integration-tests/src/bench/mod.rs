@@ -13,7 +13,30 @@ mod spread;
 pub use cpu::{ProcessCpu, own_cpu};
 pub use spread::Spread;
 
+use std::{net::SocketAddr, path::PathBuf};
+
 use indicatif::{ProgressBar, ProgressStyle};
+use laniakea_backend::drive::control::ControlSettings;
+use laniakea_config::{Advertised, ClusterTiming};
+use laniakea_directory::{ClusterName, MemberName};
+
+/// The cluster of members that have nothing in front of their ownership.
+const CLUSTER: &str = "bench";
+
+/// A member of [`CLUSTER`] on loopback.
+fn member_settings(storage: PathBuf, key: PathBuf, member: &str) -> ControlSettings {
+    let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    ControlSettings {
+        cluster: ClusterName::new(CLUSTER),
+        member: MemberName::new(member),
+        storage,
+        key,
+        control: loopback(0),
+        // Nobody is ever sent to the handoff address.
+        advertise: Advertised { control: loopback(0), handoff: loopback(1) },
+        timing: ClusterTiming::default(),
+    }
+}
 
 /// Shows how far a measurement has come. Draws nothing where nobody watches.
 fn progress(steps: u64, what: &str) -> ProgressBar {

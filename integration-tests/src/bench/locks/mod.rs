@@ -31,7 +31,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-use super::{Spread, progress};
+use super::{CLUSTER, Spread, progress};
 
 pub use keeper::{Keeper, keep};
 
@@ -146,7 +146,7 @@ async fn measure_round(locks: &Locks, scheme: Scheme, number: usize, program: &P
     let name = format!("bench-{}-{number}-{scheme:?}", std::process::id());
     fs::create_dir_all(first.join(&name))?;
     let folder = Folder(first.join(&name));
-    initialise_storage(&folder.0.join("storage"), &ClusterName::new(owned::CLUSTER))?;
+    initialise_storage(&folder.0.join("storage"), &ClusterName::new(CLUSTER))?;
     let secrets = tempfile::tempdir()?;
     fs::write(secrets.path().join("key"), [7; 32])?;
 

@@ -1,24 +1,21 @@
 //! The real thing, from the registry down: claims, workers, logs, ticks.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use laniakea_backend::{
     drive::{
-        control::{ClusterHandle, ControlSettings},
-        owned::{Pass, WorkerTiming},
+        control::ClusterHandle,
+        owned::Pass,
         registry::{Access, Registry},
     },
     mailbox::{Account, BodyRecord, Flag, FlagChange, Flags, MailboxName, NewMessage, Reply, Request, SystemFlag, Uid},
+    worker::WorkerTiming,
 };
-use laniakea_config::ClusterTiming;
-use laniakea_directory::{AccountId, ClusterName, MemberName};
+use laniakea_directory::AccountId;
 use parking_lot::RwLock;
 
-use super::Keeper;
-
-/// The name of the cluster.
-pub(super) const CLUSTER: &str = "bench";
+use super::{super::member_settings, Keeper};
 
 /// A member, without anything in front of its registry.
 pub(super) struct Owner {
@@ -31,17 +28,10 @@ pub(super) struct Owner {
 impl Owner {
     /// Joins the cluster.
     pub(super) async fn start(keeper: &Keeper) -> Result<Self> {
-        let timing = ClusterTiming::default();
         let storage = keeper.folder.join("storage");
-        let settings = ControlSettings {
-            cluster: ClusterName::new(CLUSTER),
-            member: MemberName::new(&format!("member-{}", keeper.process)),
-            storage: storage.clone(),
-            key: keeper.key.clone(),
-            control: SocketAddr::from(([127, 0, 0, 1], 0)),
-            handoff: SocketAddr::from(([127, 0, 0, 1], 1)),
-            timing,
-        };
+        let member = format!("member-{}", keeper.process);
+        let settings = member_settings(storage.clone(), keeper.key.clone(), &member);
+        let timing = settings.timing;
         let cluster = ClusterHandle::start(settings).await?;
         cluster.changes().wait_for(|view| view.registered).await?;
         let worker =
