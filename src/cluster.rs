@@ -1,4 +1,6 @@
-//! `laniakea cluster`: what the members say of their cluster.
+//! `laniakea cluster`: what the members say of their cluster, and which of them are to serve.
+
+mod drain;
 
 use std::net::SocketAddr;
 
@@ -12,7 +14,7 @@ use crate::{
     table::table,
 };
 
-/// See the clusters.
+/// See the clusters, and drain members.
 #[derive(clap::Subcommand)]
 pub enum Cluster {
     /// Ask every member of every cluster how it is.
@@ -28,6 +30,36 @@ pub enum Cluster {
         #[arg(long)]
         json: bool,
     },
+    /// Move everything a member owns to the others and give it nothing new, until it is undrained. A drained member stays
+    /// drained when it starts again; as long as no other member can serve, it serves.
+    #[command(
+        after_help = "Example:\n  laniakea cluster drain cluster-1-a --wait && systemctl restart laniakea-backend@cluster-1-a\n  laniakea cluster undrain cluster-1-a\n\nExit code 75 if nobody in the cluster can record it, or, with --wait, if somebody undrains the member meanwhile or\nno other member can serve."
+    )]
+    Drain {
+        /// The member.
+        member: String,
+        /// Wait until it owns nothing, with its progress.
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        installation: Installation,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a member take accounts again.
+    #[command(
+        after_help = "Example:\n  laniakea cluster undrain cluster-1-a\n\nExit code 75 if nobody in the cluster can record it."
+    )]
+    Undrain {
+        /// The member.
+        member: String,
+        #[command(flatten)]
+        installation: Installation,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl Cluster {
@@ -37,6 +69,16 @@ impl Cluster {
                 let config = installation.load(Role::Command)?;
                 let admin = Admin::new(&config.admin_token).map_err(Failure::Configuration)?;
                 command_runtime()?.block_on(status(&config, &admin, cluster.as_deref(), json))
+            }
+            Self::Drain { member, wait, installation, json } => {
+                let config = installation.load(Role::Command)?;
+                let admin = Admin::new(&config.admin_token).map_err(Failure::Configuration)?;
+                command_runtime()?.block_on(drain::drain(&config, &admin, &member, wait, json))
+            }
+            Self::Undrain { member, installation, json } => {
+                let config = installation.load(Role::Command)?;
+                let admin = Admin::new(&config.admin_token).map_err(Failure::Configuration)?;
+                command_runtime()?.block_on(drain::undrain(&config, &admin, &member, json))
             }
         }
     }
@@ -116,6 +158,14 @@ impl<'a> ClusterState<'a> {
         named.max_by_key(|(_, term)| *term)
     }
 
+    /// Who is drained, as the members with the highest term say.
+    pub fn drained(&self) -> Vec<&str> {
+        let answers = self.members.iter().filter_map(|(_, answer)| answer.as_ref().ok());
+        let newest = answers.max_by_key(|answer| answer.get("term").and_then(Value::as_u64));
+        let drained = newest.and_then(|answer| answer.get("drained")?.as_array());
+        drained.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
     /// The members that answer.
     pub fn alive(&self) -> impl Iterator<Item = &'a MemberSettings> {
         self.members.iter().filter(|(_, answer)| answer.is_ok()).map(|(member, _)| *member)
@@ -141,17 +191,26 @@ impl<'a> ClusterState<'a> {
                 let number =
                     |key: &str| value.get(key).and_then(Value::as_u64).map_or_else(|| "?".into(), |n| n.to_string());
                 let is_controller = self.controller().is_some_and(|(controller, _)| controller == name);
-                let state = if is_controller { "controller" } else { "member" };
+                let role = if is_controller { "controller" } else { "member" };
+                let takes = value.get("takes").and_then(Value::as_bool) == Some(true);
+                let state = match self.drained().contains(&name.as_str()) {
+                    false => role.to_owned(),
+                    true if takes => format!("{role}, drained, serves: nobody else can"),
+                    true => format!("{role}, drained"),
+                };
                 vec![
                     name,
-                    state.into(),
+                    state,
                     number("owned"),
                     number("sessions"),
                     number("queue"),
                     member.advertise.handoff.to_string(),
                 ]
             }
-            Err(why) => vec![name, format!("down: {why}")],
+            Err(why) => {
+                let drained = if self.drained().contains(&name.as_str()) { "drained, " } else { "" };
+                vec![name, format!("{drained}down: {why}")]
+            }
         }
     }
 
@@ -170,6 +229,7 @@ impl<'a> ClusterState<'a> {
             "storage": self.settings.storage,
             "controller": controller,
             "term": term,
+            "drained": self.drained(),
             "members": self.members.iter().map(member).collect::<Vec<_>>(),
         })
     }

@@ -6,7 +6,7 @@
 //! and never whether it is allowed; and the two listings that do count (who lives, which term is the highest) are read
 //! after a change to the very directory that is listed.
 
-use std::{io, net::SocketAddr};
+use std::{collections::BTreeSet, io, net::SocketAddr};
 
 use laniakea_directory::MemberName;
 
@@ -42,6 +42,19 @@ pub struct Survey {
     pub live: Vec<LiveEntry>,
     /// Who was fenced a moment ago and may still hold a read lease.
     pub cooling: Vec<Incarnation>,
+    /// Who is being drained, by the newest record.
+    pub drained: BTreeSet<MemberName>,
+}
+
+/// A decision on who is being drained. The newest counts: the one of the highest term, and in that the highest number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainRecord {
+    /// The controller's term.
+    pub term: u64,
+    /// Counts the decisions of that term.
+    pub number: u64,
+    /// Everybody who is being drained.
+    pub drained: BTreeSet<MemberName>,
 }
 
 /// A call to the arbiter, as a machine asks for it.
@@ -71,6 +84,8 @@ pub enum ArbiterCall {
     },
     /// Remove the mark of a fence: no lease can be left.
     Cooled(Incarnation),
+    /// Write down who is being drained.
+    RecordDrains(DrainRecord),
     /// Remove one's own live directory: a clean end.
     Depart(Incarnation),
 }
@@ -95,6 +110,15 @@ pub enum ArbiterAnswer {
     },
     /// To [`ArbiterCall::Cooled`].
     Cooled,
+    /// To [`ArbiterCall::RecordDrains`].
+    DrainsRecorded {
+        /// Of which term.
+        term: u64,
+        /// Which decision.
+        number: u64,
+        /// The record of a higher term, if there is one: then the decision may have come too late to count.
+        superseded: Option<TermRecord>,
+    },
     /// To [`ArbiterCall::Depart`].
     Departed,
     /// The filesystem failed; the call may or may not have had its effect.
@@ -135,7 +159,7 @@ pub struct TickName {
     pub sees: Slots,
 }
 
-/// The arbiter: seven calls and the tick.
+/// The arbiter: eight calls and the tick.
 pub trait Arbiter: Send + Sync + 'static {
     /// Takes a slot and an incarnation number that was never used, and writes down how to reach it.
     fn enlist(&self, newcomer: &Newcomer) -> io::Result<Peer>;
@@ -152,6 +176,9 @@ pub trait Arbiter: Send + Sync + 'static {
     fn fence(&self, incarnation: &Incarnation, under: u64, lease_left: bool) -> io::Result<FenceOutcome>;
     /// Removes the mark of a fence.
     fn cooled(&self, incarnation: &Incarnation) -> io::Result<()>;
+    /// Writes down who is being drained, then reads the highest term again. If that is above the record's, its controller
+    /// may not have seen the record, and it is returned.
+    fn record_drains(&self, record: &DrainRecord) -> io::Result<Option<TermRecord>>;
     /// Removes the caller's own live directory.
     fn depart(&self, incarnation: &Incarnation) -> io::Result<()>;
     /// Renames the caller's entry. Success proves that the incarnation was not fenced when the call began.
@@ -173,6 +200,9 @@ pub fn perform(arbiter: &dyn Arbiter, call: ArbiterCall) -> ArbiterAnswer {
             .fence(incarnation, *under, *lease_left)
             .map(|outcome| ArbiterAnswer::Fenced { incarnation: incarnation.clone(), outcome }),
         ArbiterCall::Cooled(incarnation) => arbiter.cooled(incarnation).map(|()| ArbiterAnswer::Cooled),
+        ArbiterCall::RecordDrains(record) => arbiter
+            .record_drains(record)
+            .map(|superseded| ArbiterAnswer::DrainsRecorded { term: record.term, number: record.number, superseded }),
         ArbiterCall::Depart(incarnation) => arbiter.depart(incarnation).map(|()| ArbiterAnswer::Departed),
     };
     answer.unwrap_or_else(|error| ArbiterAnswer::Failed { call, error })

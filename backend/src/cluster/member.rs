@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
-use super::{Answer, BATCH_MAX, Claim, Epoch, Grant, Message, OwnableId, Peer, Registration, TermRecord};
+use super::{Answer, BATCH_MAX, Claim, Epoch, Grant, Message, OwnableId, Peer, Registration, Roster, TermRecord};
 
 /// Why a claim is refused without an owner to go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub enum MemberEvent {
     },
     /// Workers of this process have drained and committed, and give back.
     Releases(Vec<(OwnableId, Epoch)>),
+    /// Nothing more is wanted; what is owned will be given back.
+    Retire,
     /// Nothing more is wanted; give everything back.
     Leave,
 }
@@ -79,7 +81,7 @@ pub struct Member {
     session: Session,
     owned: HashMap<OwnableId, Epoch>,
     wanted: HashMap<OwnableId, Waiting>,
-    draining: bool,
+    roster: Roster,
     leaving: bool,
 }
 
@@ -93,7 +95,7 @@ impl Member {
             session: Session::Away,
             owned: HashMap::new(),
             wanted: HashMap::new(),
-            draining: false,
+            roster: Roster::default(),
             leaving: false,
         }
     }
@@ -102,6 +104,12 @@ impl Member {
     #[must_use]
     pub const fn adopted(&self) -> Option<&TermRecord> {
         self.adopted.as_ref()
+    }
+
+    /// Who gets nothing new, as the controller said last.
+    #[must_use]
+    pub const fn roster(&self) -> &Roster {
+        &self.roster
     }
 
     /// Says whether claims are being answered.
@@ -140,6 +148,7 @@ impl Member {
                 Vec::new()
             }
             MemberEvent::Releases(released) => self.on_releases(&released),
+            MemberEvent::Retire => self.on_retire(),
             MemberEvent::Leave => self.on_leave(),
         }
     }
@@ -173,7 +182,7 @@ impl Member {
             .map(|part| {
                 let owned = owned.iter().skip(part * BATCH_MAX).take(BATCH_MAX).copied().collect();
                 let (first, last) = (part == 0, part + 1 == parts);
-                Registration { term, first, last, draining: self.draining, owned }
+                Registration { term, first, last, leaving: self.leaving, owned }
             })
             .map(|part| MemberCommand::Tell(Message::Register(part)))
             .collect()
@@ -193,23 +202,25 @@ impl Member {
             Message::Recalls { term, recalled } if self.is_current(term, Session::Registered) => {
                 self.on_recalls(recalled)
             }
-            Message::Draining { term, on } if self.is_current(term, Session::Registered) => {
-                self.draining = on;
+            Message::Roster { term, roster } if self.is_current(term, Session::Registered) => {
+                self.roster = roster;
                 Vec::new()
             }
             // Of another term, or said by somebody who mistakes us for the controller.
             Message::Registered { .. }
             | Message::Answers { .. }
             | Message::Recalls { .. }
-            | Message::Draining { .. }
+            | Message::Roster { .. }
             | Message::Ping(_)
             | Message::Pong(_)
             | Message::News(_)
             | Message::Register(_)
             | Message::Claims { .. }
             | Message::Releases { .. }
+            | Message::Leaving { .. }
             | Message::Left
             | Message::Drain { .. }
+            | Message::Drained { .. }
             | Message::ListOwners { .. }
             | Message::Owners { .. } => Vec::new(),
         }
@@ -291,12 +302,21 @@ impl Member {
         self.tell_releases(told)
     }
 
-    fn on_leave(&mut self) -> Vec<MemberCommand> {
-        self.leaving = true;
+    /// Claims that were told keep their places for the answers, which nobody waits for any more.
+    fn on_retire(&mut self) -> Vec<MemberCommand> {
         let mut requests: Vec<_> = self.wanted.values_mut().flat_map(std::mem::take).collect();
         requests.sort_unstable();
         let refuse = |request| MemberCommand::Answer { request, outcome: Err(Refusal::Leaving) };
         let mut commands: Vec<_> = requests.into_iter().map(refuse).collect();
+        let is_news = !std::mem::replace(&mut self.leaving, true);
+        if let (true, Some(term), true) = (is_news, self.term(), self.session != Session::Away) {
+            commands.push(MemberCommand::Tell(Message::Leaving { term }));
+        }
+        commands
+    }
+
+    fn on_leave(&mut self) -> Vec<MemberCommand> {
+        let mut commands = self.on_retire();
         let owned = self.owned();
         self.owned.clear();
         commands.extend(self.tell_releases(owned));
@@ -356,7 +376,7 @@ mod tests {
         assert_eq!(member.step(granted(3, 1)), []);
         assert_eq!(member.owned(), []);
         let told = member.step(MemberEvent::ControllerReached);
-        let empty = Registration { term: 4, first: true, last: true, draining: false, owned: vec![] };
+        let empty = Registration { term: 4, first: true, last: true, leaving: false, owned: vec![] };
         assert_eq!(told, [MemberCommand::Tell(Message::Register(empty))]);
         let told = member.step(MemberEvent::Heard(Message::Registered { term: 4 }));
         assert_eq!(told, [MemberCommand::Tell(Message::Claims { term: 4, wanted: vec![account(1)] })]);
@@ -397,7 +417,7 @@ mod tests {
         member.step(MemberEvent::Term(TermRecord { term: 2, controller: incarnation("d", 1) }));
         let told = member.step(MemberEvent::ControllerReached);
         let owned = vec![(account(1), Epoch { term: 1, number: 2 })];
-        let register = Registration { term: 2, first: true, last: true, draining: false, owned };
+        let register = Registration { term: 2, first: true, last: true, leaving: false, owned };
         assert_eq!(told, [MemberCommand::Tell(Message::Register(register))]);
     }
 

@@ -5,16 +5,16 @@
 //! each with one direction of asking, and what is said on a link arrives in order or not at all. Everything about
 //! ownership carries its term; what belongs to another term is ignored.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
 use laniakea_directory::MemberName;
 
-use super::{Epoch, Moment, OwnableId, Slots, TermRecord};
+use super::{Epoch, Incarnation, Moment, OwnableId, Slots, TermRecord};
 
 /// The version of the protocol; a peer of another version is refused at the handshake.
-pub const PROTOCOL_VERSION: u8 = 1;
+pub const PROTOCOL_VERSION: u8 = 2;
 
 /// Most ownables in one message: keeps every message far below the frame's limit, whatever the names in it.
 pub const BATCH_MAX: usize = 2048;
@@ -65,21 +65,35 @@ pub enum Message {
     },
     /// Dialler to every fellow: I have removed my live directory and own nothing.
     Left,
+    /// Dialler to the controller: I am about to leave; give me nothing new, I give back all I have.
+    Leaving {
+        /// The term of the registration.
+        term: u64,
+    },
     /// Dialler to the controller: drain a member, or end that.
     Drain {
         /// The term of the registration.
         term: u64,
+        /// Chosen by the asker, repeated in the answer.
+        request: u64,
         /// Whom.
         member: MemberName,
         /// Begin or end.
         on: bool,
     },
-    /// Controller: you are (not) being drained; repeat it when you register elsewhere.
-    Draining {
+    /// Controller: what became of a [`Message::Drain`] is recorded.
+    Drained {
+        /// Which question this answers.
+        request: u64,
+        /// Everybody who is being drained, as recorded.
+        drained: BTreeSet<MemberName>,
+    },
+    /// Controller to everybody registered: who gets nothing new.
+    Roster {
         /// The controller's term.
         term: u64,
-        /// Begin or end.
-        on: bool,
+        /// Who.
+        roster: Roster,
     },
     /// Dialler to the controller: who owns what?
     ListOwners {
@@ -139,8 +153,8 @@ pub struct Registration {
     pub first: bool,
     /// Whether this is the last part.
     pub last: bool,
-    /// Whether the member was told to drain.
-    pub draining: bool,
+    /// Whether the member is about to leave.
+    pub leaving: bool,
     /// Some of what it owns.
     pub owned: Vec<(OwnableId, Epoch)>,
 }
@@ -159,8 +173,17 @@ pub enum Answer {
         /// Under which epoch.
         epoch: Epoch,
     },
-    /// You are being drained and get nothing new.
+    /// You are being drained, or leave, and get nothing new.
     Draining,
+}
+
+/// Who gets nothing new, as the controller tells everybody.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roster {
+    /// Members that somebody asked to drain.
+    pub drained: BTreeSet<MemberName>,
+    /// Runs that are about to leave.
+    pub leaving: BTreeSet<Incarnation>,
 }
 
 /// Bytes that are no message of this version.

@@ -28,10 +28,11 @@ mod seat;
 mod view;
 
 pub use arbiter::{
-    Arbiter, ArbiterAnswer, ArbiterCall, FenceOutcome, LiveEntry, Newcomer, Survey, TickError, TickName, perform,
+    Arbiter, ArbiterAnswer, ArbiterCall, DrainRecord, FenceOutcome, LiveEntry, Newcomer, Survey, TickError, TickName,
+    perform,
 };
 pub use connectivity::{Graph, winning_side};
-pub use controller::{Controller, ControllerCommand, ControllerEvent, Offence, Registering};
+pub use controller::{Controller, ControllerCommand, ControllerEvent, DrainOrder, Offence, Registering};
 pub use death::{Contact, Gone, Verdict};
 pub use election::{Candidacy, Election};
 pub use epoch::{Epoch, NotAnEpoch};
@@ -39,7 +40,7 @@ pub use grant::{Claim, Grant};
 pub use identity::{Incarnation, Peer, SLOTS_MAX, Slots, TermRecord};
 pub use member::{Member, MemberCommand, MemberEvent, Refusal};
 pub use message::{
-    Answer, BATCH_MAX, Health, Message, NotAMessage, PROTOCOL_VERSION, Ping, Pong, Registration, fuzz_message,
+    Answer, BATCH_MAX, Health, Message, NotAMessage, PROTOCOL_VERSION, Ping, Pong, Registration, Roster, fuzz_message,
 };
 pub use moment::Moment;
 pub use ownable::{OwnableId, QUEUE_SHARDS};

@@ -3,14 +3,19 @@
 use std::{pin::Pin, sync::Arc};
 
 use hyper::{Method, StatusCode};
-use laniakea_directory::AccountId;
+use laniakea_directory::{AccountId, MemberName};
 use laniakea_router::observe::{AdminRequest, AdminResponse, AdminRoutes};
 use serde_json::{Value, json};
 
 use crate::{cluster::OwnableId, drive::member::Member};
 
-/// Answers for one member.
-pub struct MemberAdmin(pub Arc<Member>);
+/// Answers for one member, and through the controller for its cluster.
+pub struct MemberAdmin {
+    /// The member.
+    pub member: Arc<Member>,
+    /// The members of its cluster, as configured.
+    pub names: Vec<String>,
+}
 
 impl AdminRoutes for MemberAdmin {
     fn handle(&self, request: AdminRequest) -> Pin<Box<dyn Future<Output = AdminResponse> + Send + '_>> {
@@ -23,6 +28,13 @@ impl AdminRoutes for MemberAdmin {
                     Ok(id) => self.ownable(id).await,
                     Err(_) => AdminResponse::error(StatusCode::BAD_REQUEST, "an account id is a UUID"),
                 },
+                (&Method::PUT, ["drain", name]) if !self.names.iter().any(|known| known == name) => {
+                    let known = self.names.join(", ");
+                    AdminResponse::error(StatusCode::NOT_FOUND, &format!("no member `{name}`; there is {known}"))
+                }
+                (&Method::PUT, ["drain", name]) => self.drain(name, true).await,
+                // Also of one that is not configured any more.
+                (&Method::DELETE, ["drain", name]) => self.drain(name, false).await,
                 _ => AdminResponse::error(StatusCode::NOT_FOUND, "no such resource; see /admin/v1/status"),
             }
         })
@@ -31,7 +43,7 @@ impl AdminRoutes for MemberAdmin {
 
 impl MemberAdmin {
     fn status(&self) -> Value {
-        let member = &self.0;
+        let member = &self.member;
         let view = member.registry.cluster().view();
         let queued: usize = member.registry.open_shards().iter().map(|shard| shard.state().len()).sum();
         json!({
@@ -41,6 +53,8 @@ impl MemberAdmin {
             "term": view.term,
             "controller": view.controller.as_ref().map(|name| name.as_str()),
             "registered": view.registered,
+            "drained": view.roster.drained.iter().map(MemberName::as_str).collect::<Vec<_>>(),
+            "takes": view.is_taker(),
             "members": view.members.iter().map(|one| json!({
                 "name": one.name.as_str(),
                 "alive": true,
@@ -54,8 +68,19 @@ impl MemberAdmin {
         })
     }
 
+    /// Has the controller drain a member, or end that, and tells who is drained then.
+    async fn drain(&self, name: &str, on: bool) -> AdminResponse {
+        match self.member.registry.cluster().drain(&MemberName::new(name), on).await {
+            Ok(drained) => {
+                tracing::info!(member = name, on, "drain");
+                AdminResponse::ok(json!({ "drained": drained.iter().map(MemberName::as_str).collect::<Vec<_>>() }))
+            }
+            Err(error) => AdminResponse::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        }
+    }
+
     async fn owners(&self) -> AdminResponse {
-        match self.0.registry.cluster().owners().await {
+        match self.member.registry.cluster().owners().await {
             Ok(owners) => AdminResponse::ok(
                 owners
                     .iter()
@@ -68,13 +93,13 @@ impl MemberAdmin {
 
     /// Who owns an account, as the controller knows it, and how busy it is if that is here.
     async fn ownable(&self, id: AccountId) -> AdminResponse {
-        let owners = match self.0.registry.cluster().owners().await {
+        let owners = match self.member.registry.cluster().owners().await {
             Ok(owners) => owners,
             Err(error) => return AdminResponse::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         };
-        let view = self.0.registry.cluster().view();
+        let view = self.member.registry.cluster().view();
         let owner = owners.iter().find(|(what, ..)| *what == OwnableId::Account(id));
-        let here = self.0.registry.open_account(id);
+        let here = self.member.registry.open_account(id);
         AdminResponse::ok(json!({
             "account": id.to_string(),
             "controller": view.controller.as_ref().map(|name| name.as_str()),

@@ -206,6 +206,16 @@ impl<S: State> Owned<S> {
         self.shared.drain.cancel();
     }
 
+    /// The same, if nobody is in here now; says whether that was so.
+    #[must_use]
+    pub fn recall_unused(&self) -> bool {
+        let is_unused = self.passes() == 0;
+        if is_unused {
+            self.recall();
+        }
+        is_unused
+    }
+
     /// Changes the state: `work` changes its own copy and pushes records into the batch; this resolves once they are
     /// synced and validated. Work that pushes nothing is answered without touching the disk.
     ///

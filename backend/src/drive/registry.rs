@@ -12,11 +12,13 @@ use std::{
 };
 
 use dashmap::DashMap;
+use futures_util::{StreamExt, stream};
 use laniakea_directory::{AccountId, MemberName};
+use laniakea_router::route::RouteKey;
 use tokio::{sync::OnceCell, time::Instant};
 
 use crate::{
-    cluster::{Claim, OwnableId},
+    cluster::{Claim, ClusterView, OwnableId},
     drive::{
         control::{ClaimError, ClusterHandle},
         owned::{Owned, Pass},
@@ -29,6 +31,9 @@ use crate::{
 
 /// Between two tries to open what is being given back or taken over.
 const RETRY: Duration = Duration::from_millis(20);
+
+/// Accounts that nobody uses are given back so many at a time: each costs the storage a write.
+const RELEASES_MAX: usize = 32;
 
 /// The answer to "open this".
 pub enum Access<S: State> {
@@ -123,6 +128,14 @@ impl Registry {
         self.open(&self.shards, number, OwnableId::Queue(number), |_| ()).await
     }
 
+    /// Where the fellow members that open what is not open yet take connections.
+    #[must_use]
+    pub fn fellows(&self) -> Vec<SocketAddr> {
+        let view = self.cluster().view();
+        let others = view.takers().into_iter().filter(|one| one.name != view.member);
+        others.map(|one| one.handoff).collect()
+    }
+
     /// Accounts open here.
     #[must_use]
     pub fn accounts_open(&self) -> usize {
@@ -139,6 +152,19 @@ impl Registry {
     #[must_use]
     pub fn open_shards(&self) -> Vec<Owned<Queue>> {
         self.shards.iter().filter_map(|cell| cell.get().cloned()).collect()
+    }
+
+    /// Gives back, a few at a time, what nobody uses: it need not wait in line behind what somebody does. Ends when nothing
+    /// unused is left, or `unless` says so.
+    pub async fn release_unused(&self, unless: impl Fn() -> bool) {
+        let unused: Vec<_> = self.accounts.iter().filter_map(|cell| cell.get().cloned()).collect();
+        let unused = stream::iter(unused).take_while(|_| std::future::ready(!unless()));
+        let released = unused.for_each_concurrent(RELEASES_MAX, |owned| async move {
+            if owned.recall_unused() {
+                owned.closed().cancelled().await;
+            }
+        });
+        released.await;
     }
 
     /// The controller wants this back.
@@ -243,7 +269,14 @@ impl Opener {
         id: OwnableId,
         prepare: impl FnOnce(&mut S) + Send + 'static,
     ) -> Result<Owned<S>, Opening> {
-        let claim = self.cluster.claim(id).await.map_err(|error| Opening::Failed(error.into()))?;
+        let claim = match self.cluster.claim(id).await {
+            Ok(claim) => claim,
+            Err(error @ (ClaimError::Draining | ClaimError::Leaving)) => {
+                let heir = heir(&self.cluster.view(), id);
+                return Err(heir.map_or(Opening::Failed(error.into()), Opening::Elsewhere));
+            }
+            Err(error) => return Err(Opening::Failed(error.into())),
+        };
         let grant = match claim {
             Claim::Granted(grant) => grant,
             Claim::Owned { member, .. } if member == self.cluster.view().member => return Err(Opening::Leaving),
@@ -258,6 +291,17 @@ impl Opener {
             Opening::Failed(error.into())
         })
     }
+}
+
+/// Who is to open what this member may not: of those that may, the one a router would try first.
+fn heir(view: &ClusterView, id: OwnableId) -> Option<Owner> {
+    let key = match id {
+        OwnableId::Account(account) => RouteKey::of_account(account),
+        OwnableId::Queue(_) => RouteKey::of_name(&id.to_string()),
+    };
+    let others = view.takers().into_iter().filter(|one| one.name != view.member);
+    let heir = others.max_by_key(|one| key.weight(&one.handoff.to_string()))?;
+    Some(Owner { member: heir.name.clone(), handoff: heir.handoff })
 }
 
 /// Sees to it that the entry is in the table as long as its worker lives. Done by whoever finds the worker fresh.

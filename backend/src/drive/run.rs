@@ -111,13 +111,16 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
         let mail = mail.clone();
         async move { mail.run().await }
     });
-    front.tasks.spawn(follow_recalls(member.clone()));
+    // Until the end: what others want of this member is given back first, also while it leaves.
+    tokio::spawn(follow_recalls(member.clone()));
+    front.tasks.spawn(follow_roster(member.clone()));
     front.tasks.spawn(accept_handoffs(handoff, cluster.handoff_from.clone(), member.clone(), mail.clone()));
     for (service, listener) in clients {
         if service == Service::Metrics {
             let view = seat.changes();
             let ready = move || view.borrow().registered;
-            let admin = Admin { routes: Arc::new(MemberAdmin(member.clone())), token: token.clone() };
+            let names = cluster.members.iter().map(|one| one.name.clone()).collect();
+            let admin = Admin { routes: Arc::new(MemberAdmin { member: member.clone(), names }), token: token.clone() };
             // Not one of those that a member waits for when it leaves: it answers until the end.
             tokio::spawn(serve_http(listener, metrics.clone(), ready, Some(admin), fenced.clone()));
         } else {
@@ -186,24 +189,39 @@ fn prepare(
 /// Gives back what the controller asks for.
 async fn follow_recalls(member: Arc<Member>) {
     let mut recalls = member.registry.cluster().recalls();
-    loop {
+    while let Some(what) = recalls.recv().await {
+        member.registry.recall(what);
+    }
+}
+
+/// While this member is drained, gives back what nobody uses; the rest is asked back by the controller.
+async fn follow_roster(member: Arc<Member>) {
+    let mut changes = member.registry.cluster().changes();
+    while !member.front.shutdown.is_cancelled() {
+        let stays_away = !changes.borrow_and_update().is_taker();
+        if stays_away {
+            let seen = changes.clone();
+            member.registry.release_unused(|| seen.borrow().is_taker()).await;
+        }
         tokio::select! {
-            what = recalls.recv() => match what {
-                Some(what) => member.registry.recall(what),
-                None => return,
-            },
+            changed = changes.changed() => if changed.is_err() { return },
             () = member.front.shutdown.cancelled() => return,
         }
     }
 }
 
-/// Lets sessions end, gives everything back, leaves the cluster.
+/// Drains itself, lets sessions end, gives everything back, leaves the cluster. Nothing new comes in, and the fellows are
+/// told at once: what this member still has in hand it passes on to them.
 async fn leave(member: &Member, seat: ClusterHandle) {
     tracing::info!("member leaves");
+    seat.retire();
     member.front.tasks.close();
-    if tokio::time::timeout(DRAIN, member.front.tasks.wait()).await.is_err() {
-        member.front.drained.cancel();
-    }
+    let sessions = async {
+        if tokio::time::timeout(DRAIN, member.front.tasks.wait()).await.is_err() {
+            member.front.drained.cancel();
+        }
+    };
+    tokio::join!(sessions, member.registry.release_unused(|| false));
     member.registry.close_all(Instant::now() + CLOSE).await;
     seat.shutdown().await;
 }

@@ -14,8 +14,8 @@ use std::{
 use laniakea_directory::MemberName;
 
 use crate::cluster::{
-    Arbiter, Epoch, FenceOutcome, Incarnation, LiveEntry, Newcomer, OwnableId, Peer, Slots, Survey, TermRecord,
-    TickError, TickName,
+    Arbiter, DrainRecord, Epoch, FenceOutcome, Incarnation, LiveEntry, Newcomer, OwnableId, Peer, Slots, Survey,
+    TermRecord, TickError, TickName,
 };
 
 /// What is on the shared filesystem.
@@ -35,6 +35,7 @@ struct Directory {
     peers: BTreeMap<Incarnation, Peer>,
     live: BTreeMap<Incarnation, TickName>,
     cooling: BTreeSet<Incarnation>,
+    drains: BTreeMap<(u64, u64), BTreeSet<MemberName>>,
 }
 
 impl Directory {
@@ -115,7 +116,8 @@ impl Arbiter for Storage {
             tick: Some(tick.clone()),
         };
         let cooling = directory.cooling.iter().cloned().collect();
-        Ok(Survey { term: directory.highest(), live: directory.live.iter().map(entry).collect(), cooling })
+        let drained = directory.drains.last_key_value().map(|(_, drained)| drained.clone()).unwrap_or_default();
+        Ok(Survey { term: directory.highest(), live: directory.live.iter().map(entry).collect(), cooling, drained })
     }
 
     fn win_term(&self, term: u64, candidate: &Incarnation) -> io::Result<TermRecord> {
@@ -141,6 +143,12 @@ impl Arbiter for Storage {
     fn cooled(&self, incarnation: &Incarnation) -> io::Result<()> {
         self.directory.lock().unwrap().cooling.remove(incarnation);
         Ok(())
+    }
+
+    fn record_drains(&self, record: &DrainRecord) -> io::Result<Option<TermRecord>> {
+        let mut directory = self.directory.lock().unwrap();
+        directory.drains.insert((record.term, record.number), record.drained.clone());
+        Ok(directory.highest().filter(|highest| highest.term > record.term))
     }
 
     fn depart(&self, incarnation: &Incarnation) -> io::Result<()> {

@@ -5,6 +5,7 @@
 //! it, registered without it, or was fenced; epochs of one term rise. It judges nobody: it is told who is in doubt and who
 //! has been fenced.
 
+mod drain;
 mod table;
 
 use std::{
@@ -16,17 +17,22 @@ use laniakea_config::ClusterTiming;
 use laniakea_directory::MemberName;
 
 use super::sabotage::{self, Sabotage};
-use super::{Answer, BATCH_MAX, Epoch, Incarnation, Message, Moment, OwnableId, Registration, Slots};
+use super::{Answer, BATCH_MAX, DrainRecord, Epoch, Incarnation, Message, Moment, OwnableId, Registration, Slots};
+use drain::Drains;
 use table::{Place, Registrant, Table};
 
-/// Recalls one member works on at a time; the others follow as it releases.
-const RECALLS_MAX: usize = 64;
+pub use drain::DrainOrder;
 
 /// What happens to the controller.
 #[derive(Debug)]
 pub enum ControllerEvent {
-    /// Everybody among the living, read after the term was won.
-    Listed(Vec<Incarnation>),
+    /// What was read after the term was won.
+    Listed {
+        /// Everybody among the living.
+        living: Vec<Incarnation>,
+        /// Who is being drained, as earlier terms recorded it.
+        drained: BTreeSet<MemberName>,
+    },
     /// A member tells a part of what it owns.
     Register {
         /// Who.
@@ -60,11 +66,15 @@ pub enum ControllerEvent {
     /// The arbiter has removed this incarnation's live directory.
     Fenced(Incarnation),
     /// Somebody asks to drain a member, or to end that.
-    Drain {
-        /// Whom.
-        member: MemberName,
-        /// Begin or end.
-        on: bool,
+    Drain(DrainOrder),
+    /// A member is about to leave.
+    Leaving(Incarnation),
+    /// The arbiter was asked to record who is drained.
+    Recorded {
+        /// In which term.
+        term: u64,
+        /// Which decision; `None` if that failed.
+        number: Option<u64>,
     },
     /// A deadline may have passed.
     Timer,
@@ -98,6 +108,8 @@ pub enum ControllerCommand {
         /// Why.
         offence: Offence,
     },
+    /// Record who is being drained.
+    Record(DrainRecord),
     /// All who were listed are registered or fenced: from now on there are grants.
     Gathered,
 }
@@ -127,6 +139,7 @@ pub struct Controller {
     table: Table,
     /// Claims of registered members that came before the first grant was allowed.
     early: Vec<(Place, OwnableId)>,
+    drains: Drains,
     answers: BTreeMap<Place, Vec<(OwnableId, Answer)>>,
     commands: Vec<ControllerCommand>,
 }
@@ -151,6 +164,7 @@ impl Controller {
             gathering: Gathering::Unlisted,
             table: Table::default(),
             early: Vec::new(),
+            drains: Drains::default(),
             answers: BTreeMap::new(),
             commands: Vec::new(),
         }
@@ -210,34 +224,37 @@ impl Controller {
     /// When to step with [`ControllerEvent::Timer`].
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
-        self.table.registrants.values().filter_map(Registrant::recall_due).min()
+        self.table.registrants.values().filter_map(Registrant::recall_due).chain(self.drains.deadline()).min()
     }
 
     /// Takes one step.
     pub fn step(&mut self, now: Moment, event: ControllerEvent) -> Vec<ControllerCommand> {
         match event {
-            ControllerEvent::Listed(living) => self.on_listed(living),
+            ControllerEvent::Listed { living, drained } => self.on_listed(now, living, drained),
             ControllerEvent::Register { from, part } => self.on_register(now, &from, part),
-            ControllerEvent::Disconnected(who) => self.on_disconnected(&who),
-            ControllerEvent::Claims { from, wanted } => self.on_claims(&from, wanted),
+            ControllerEvent::Disconnected(who) => self.on_disconnected(now, &who),
+            ControllerEvent::Claims { from, wanted } => self.on_claims(now, &from, wanted),
             ControllerEvent::Releases { from, released } => self.on_releases(now, &from, released),
-            ControllerEvent::Doubt { incarnation, doubtful } => self.on_doubt(&incarnation, doubtful),
-            ControllerEvent::Fenced(incarnation) => self.on_fenced(&incarnation),
-            ControllerEvent::Drain { member, on } => self.on_drain(now, &member, on),
+            ControllerEvent::Doubt { incarnation, doubtful } => self.on_doubt(now, &incarnation, doubtful),
+            ControllerEvent::Fenced(incarnation) => self.on_fenced(now, &incarnation),
+            ControllerEvent::Drain(order) => self.on_drain(now, order),
+            ControllerEvent::Leaving(incarnation) => self.on_leaving(now, &incarnation),
+            ControllerEvent::Recorded { term, number } => self.on_recorded(now, term, number),
             ControllerEvent::Timer => self.on_timer(now),
         }
         self.flush_answers();
         std::mem::take(&mut self.commands)
     }
 
-    fn on_listed(&mut self, living: Vec<Incarnation>) {
+    fn on_listed(&mut self, now: Moment, living: Vec<Incarnation>, drained: BTreeSet<MemberName>) {
         if self.gathering == Gathering::Unlisted {
+            self.drains.inherit(drained);
             let mut awaited: BTreeSet<_> = living.into_iter().filter(|one| !self.has_registered(one)).collect();
             if sabotage::on(Sabotage::GrantUngathered) {
                 awaited.clear();
             }
             self.gathering = Gathering::Awaiting(awaited);
-            self.check_gathered();
+            self.check_gathered(now);
         }
     }
 
@@ -248,18 +265,18 @@ impl Controller {
         let place = self.table.place(from);
         let Some(registrant) = self.table.registrants.get_mut(&place) else { return };
         if part.first {
-            registrant.begin_registration(part.draining);
+            registrant.begin_registration(part.leaving);
             self.early.retain(|(who, _)| *who != place);
         }
         let Some(estate) = &mut registrant.estate else { return };
         estate.extend(part.owned);
         if part.last {
-            self.finish_registration(now, place, &from.incarnation, part.draining);
+            self.finish_registration(now, place, &from.incarnation);
         }
     }
 
     /// The list is complete: it replaces what the table says of this member.
-    fn finish_registration(&mut self, now: Moment, place: Place, incarnation: &Incarnation, says_draining: bool) {
+    fn finish_registration(&mut self, now: Moment, place: Place, incarnation: &Incarnation) {
         let Some(estate) = self.table.registrants.get_mut(&place).and_then(|one| one.estate.take()) else { return };
         let impossible = |(ownable, epoch): &(OwnableId, Epoch)| {
             epoch.term > self.term || self.table.owners.get(ownable).is_some_and(|owner| owner.place != place)
@@ -270,44 +287,42 @@ impl Controller {
         let freed = self.table.replace_estate(place, &estate);
         let Some(registrant) = self.table.registrants.get_mut(&place) else { return };
         registrant.is_registered = true;
-        let draining = registrant.is_draining();
-        if draining {
-            registrant.recalls = estate.into_iter().collect();
-        }
+        // What was recalled before this session is recalled anew.
+        registrant.withheld = false;
         self.tell(incarnation, Message::Registered { term: self.term });
-        if draining != says_draining {
-            self.tell(incarnation, Message::Draining { term: self.term, on: draining });
-        }
+        self.tell_roster_to(incarnation);
         for ownable in freed {
-            self.settle(ownable);
+            self.settle(now, ownable);
         }
-        self.recall_more(now, place);
+        self.review_drains(now);
         if let Gathering::Awaiting(awaited) = &mut self.gathering {
             awaited.remove(incarnation);
         }
-        self.check_gathered();
+        self.check_gathered(now);
     }
 
     /// Nobody of the listed is missing any more: the early claims are answered.
-    fn check_gathered(&mut self) {
+    fn check_gathered(&mut self, now: Moment) {
         if matches!(&self.gathering, Gathering::Awaiting(awaited) if awaited.is_empty()) {
             self.gathering = Gathering::Done;
             self.commands.push(ControllerCommand::Gathered);
+            self.begin_draining(now);
             for (place, ownable) in std::mem::take(&mut self.early) {
-                self.decide(place, ownable);
+                self.decide(now, place, ownable);
             }
         }
     }
 
-    fn on_disconnected(&mut self, who: &Incarnation) {
+    fn on_disconnected(&mut self, now: Moment, who: &Incarnation) {
         let Some((place, registrant)) = self.table.find_mut(who) else { return };
         registrant.is_registered = false;
         registrant.estate = None;
         self.table.unpark(place);
         self.early.retain(|(claimant, _)| *claimant != place);
+        self.review_drains(now);
     }
 
-    fn on_claims(&mut self, from: &Incarnation, wanted: Vec<OwnableId>) {
+    fn on_claims(&mut self, now: Moment, from: &Incarnation, wanted: Vec<OwnableId>) {
         let Some((place, registrant)) = self.table.find_mut(from) else { return };
         if !registrant.is_registered {
             return;
@@ -316,12 +331,12 @@ impl Controller {
             return self.early.extend(wanted.into_iter().map(|ownable| (place, ownable)));
         }
         for ownable in wanted {
-            self.decide(place, ownable);
+            self.decide(now, place, ownable);
         }
     }
 
     /// The one fast transaction.
-    fn decide(&mut self, claimant: Place, ownable: OwnableId) {
+    fn decide(&mut self, now: Moment, claimant: Place, ownable: OwnableId) {
         assert!(self.is_granting(), "a claim was decided before all were gathered");
         let Some(owner) = self.table.owners.get(&ownable) else { return self.grant(claimant, ownable) };
         let Some(registrant) = self.table.registrants.get(&owner.place) else { return };
@@ -329,18 +344,33 @@ impl Controller {
             self.table.owners.remove(&ownable);
             return self.grant(claimant, ownable);
         }
+        let (place, epoch) = (owner.place, owner.epoch);
         let is_uncertain = registrant.doubtful || registrant.has_recalled(&ownable);
-        if is_uncertain && owner.place != claimant {
+        if is_uncertain && place != claimant {
             return self.table.park(ownable, claimant);
         }
+        if registrant.withheld && place != claimant {
+            return self.move_to(now, claimant, ownable, (place, epoch));
+        }
         let (member, handoff) = (registrant.incarnation.member.clone(), registrant.handoff);
-        let answer = Answer::Owned { member, handoff, epoch: owner.epoch };
-        self.answer(claimant, ownable, answer);
+        self.answer(claimant, ownable, Answer::Owned { member, handoff, epoch });
+    }
+
+    /// The owner gives back all it has; this next, for somebody wants it.
+    fn move_to(&mut self, now: Moment, claimant: Place, ownable: OwnableId, (place, epoch): (Place, Epoch)) {
+        if self.table.registrants.get(&claimant).is_some_and(|one| one.withheld) {
+            return self.answer(claimant, ownable, Answer::Draining);
+        }
+        self.table.park(ownable, claimant);
+        // Who is not connected hears of it when it registers.
+        if self.table.registrants.get(&place).is_some_and(|one| one.is_registered) {
+            self.recall(now, place, vec![(ownable, epoch)]);
+        }
     }
 
     fn grant(&mut self, claimant: Place, ownable: OwnableId) {
         let Some(registrant) = self.table.registrants.get(&claimant) else { return };
-        if registrant.is_draining() {
+        if registrant.withheld {
             return self.answer(claimant, ownable, Answer::Draining);
         }
         let epoch = Epoch { term: self.term, number: self.next_number };
@@ -350,9 +380,9 @@ impl Controller {
     }
 
     /// An ownable became free, or its owner certain: whoever waited for it is answered, first come first served.
-    fn settle(&mut self, ownable: OwnableId) {
+    fn settle(&mut self, now: Moment, ownable: OwnableId) {
         for claimant in self.table.parked.remove(&ownable).unwrap_or_default() {
-            self.decide(claimant, ownable);
+            self.decide(now, claimant, ownable);
         }
     }
 
@@ -363,62 +393,36 @@ impl Controller {
         }
         for (ownable, epoch) in released {
             if self.table.give_back(&ownable, place, epoch) {
-                self.settle(ownable);
+                self.settle(now, ownable);
             }
         }
         self.recall_more(now, place);
     }
 
-    fn on_doubt(&mut self, incarnation: &Incarnation, doubtful: bool) {
+    fn on_doubt(&mut self, now: Moment, incarnation: &Incarnation, doubtful: bool) {
         let Some((place, registrant)) = self.table.find_mut(incarnation) else { return };
         let before = std::mem::replace(&mut registrant.doubtful, doubtful);
         if before && !doubtful {
             for ownable in self.table.parked_at(place) {
-                self.settle(ownable);
+                self.settle(now, ownable);
             }
         }
     }
 
-    fn on_fenced(&mut self, incarnation: &Incarnation) {
-        for ownable in self.table.remove(incarnation) {
-            self.settle(ownable);
+    fn on_fenced(&mut self, now: Moment, incarnation: &Incarnation) {
+        let freed = self.table.remove(incarnation);
+        self.review_drains(now);
+        for ownable in freed {
+            self.settle(now, ownable);
         }
         if let Gathering::Awaiting(awaited) = &mut self.gathering {
             awaited.remove(incarnation);
         }
-        self.check_gathered();
-    }
-
-    fn on_drain(&mut self, now: Moment, member: &MemberName, on: bool) {
-        for place in self.table.places_of(member) {
-            let owned = if on { self.table.estate(place) } else { Vec::new() };
-            let Some(registrant) = self.table.registrants.get_mut(&place) else { continue };
-            registrant.draining = Some(on);
-            registrant.recalls = owned.into_iter().filter(|(one, _)| !registrant.recalled.contains_key(one)).collect();
-            let incarnation = registrant.incarnation.clone();
-            self.tell(&incarnation, Message::Draining { term: self.term, on });
-            self.recall_more(now, place);
-        }
-    }
-
-    /// Keeps a bounded number of recalls under way.
-    fn recall_more(&mut self, now: Moment, place: Place) {
-        let Some(registrant) = self.table.registrants.get_mut(&place).filter(|one| one.is_registered) else { return };
-        let room = RECALLS_MAX.saturating_sub(registrant.recalled.len());
-        let mut recalls = std::mem::take(&mut registrant.recalls);
-        let still_owned = |(ownable, epoch): &(OwnableId, Epoch)| self.table.is_owner(place, ownable, *epoch);
-        let recalled: Vec<_> = std::iter::from_fn(|| recalls.pop_front()).filter(still_owned).take(room).collect();
-        let Some(registrant) = self.table.registrants.get_mut(&place) else { return };
-        registrant.recalls = recalls;
-        if recalled.is_empty() {
-            return;
-        }
-        registrant.recalled.extend(recalled.iter().map(|(ownable, _)| (*ownable, now + self.timing.release)));
-        let incarnation = registrant.incarnation.clone();
-        self.tell(&incarnation, Message::Recalls { term: self.term, recalled });
+        self.check_gathered(now);
     }
 
     fn on_timer(&mut self, now: Moment) {
+        self.retry_record(now);
         let late = |one: &&mut Registrant| one.recall_due().is_some_and(|due| due <= now);
         let mut offenders = Vec::new();
         for registrant in self.table.registrants.values_mut().filter(late) {
@@ -459,5 +463,7 @@ impl Controller {
     }
 }
 
+#[cfg(test)]
+mod drain_test;
 #[cfg(test)]
 mod tests;

@@ -33,8 +33,10 @@ pub(super) struct Registrant {
     pub(super) estate: Option<Vec<(OwnableId, Epoch)>>,
     /// It may be dead.
     pub(super) doubtful: bool,
-    /// It gets nothing new and gives back what it has. What it says itself counts only when it first registers.
-    pub(super) draining: Option<bool>,
+    /// It said that it is about to leave.
+    pub(super) leaving: bool,
+    /// It gets nothing new and gives back what it has: it leaves, or is drained while others can serve.
+    pub(super) withheld: bool,
     /// What is still to be recalled.
     pub(super) recalls: VecDeque<(OwnableId, Epoch)>,
     /// What was recalled, and until when it must be given back.
@@ -50,23 +52,20 @@ impl Registrant {
             is_registered: false,
             estate: None,
             doubtful: false,
-            draining: None,
+            leaving: false,
+            withheld: false,
             recalls: VecDeque::new(),
             recalled: BTreeMap::new(),
         }
     }
 
     /// Forgets what was said on an earlier session.
-    pub(super) fn begin_registration(&mut self, draining: bool) {
+    pub(super) fn begin_registration(&mut self, leaving: bool) {
         self.is_registered = false;
         self.estate = Some(Vec::new());
-        self.draining.get_or_insert(draining);
+        self.leaving |= leaving;
         self.recalls.clear();
         self.recalled.clear();
-    }
-
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining == Some(true)
     }
 
     pub(super) fn has_recalled(&self, ownable: &OwnableId) -> bool {
@@ -110,11 +109,6 @@ impl Table {
     pub(super) fn find_mut(&mut self, incarnation: &Incarnation) -> Option<(Place, &mut Registrant)> {
         let place = *self.places.get(incarnation)?;
         Some((place, self.registrants.get_mut(&place)?))
-    }
-
-    pub(super) fn places_of(&self, member: &MemberName) -> Vec<Place> {
-        let of_member = |(place, one): (&Place, &Registrant)| (one.incarnation.member == *member).then_some(*place);
-        self.registrants.iter().filter_map(of_member).collect()
     }
 
     /// What one registrant owns, in order.

@@ -1,45 +1,50 @@
 use super::*;
 use crate::cluster::fixture::{account, at, incarnation, peer};
 
-fn registering(name: &str) -> Registering {
+pub(super) fn registering(name: &str) -> Registering {
     let peer = peer(name, 1);
     Registering { incarnation: peer.incarnation, slot: peer.slot, handoff: peer.handoff }
 }
 
-fn register(name: &str, owned: Vec<(OwnableId, Epoch)>) -> ControllerEvent {
-    let part = Registration { term: 5, first: true, last: true, draining: false, owned };
+pub(super) fn register(name: &str, owned: Vec<(OwnableId, Epoch)>) -> ControllerEvent {
+    let part = Registration { term: 5, first: true, last: true, leaving: false, owned };
     ControllerEvent::Register { from: registering(name), part }
 }
 
-fn claim(name: &str, number: u128) -> ControllerEvent {
+pub(super) fn claim(name: &str, number: u128) -> ControllerEvent {
     ControllerEvent::Claims { from: incarnation(name, 1), wanted: vec![account(number)] }
 }
 
-fn release(name: &str, number: u128, epoch: Epoch) -> ControllerEvent {
+pub(super) fn release(name: &str, number: u128, epoch: Epoch) -> ControllerEvent {
     ControllerEvent::Releases { from: incarnation(name, 1), released: vec![(account(number), epoch)] }
+}
+
+fn listed(names: &[&str]) -> ControllerEvent {
+    let living = names.iter().map(|name| incarnation(name, 1)).collect();
+    ControllerEvent::Listed { living, drained: BTreeSet::new() }
 }
 
 fn doubt(name: &str, doubtful: bool) -> ControllerEvent {
     ControllerEvent::Doubt { incarnation: incarnation(name, 1), doubtful }
 }
 
-fn epoch(number: u64) -> Epoch {
+pub(super) fn epoch(number: u64) -> Epoch {
     Epoch { term: 5, number }
 }
 
 /// A controller of term 5 with registered members that own nothing.
-fn granting(names: &[&str]) -> Controller {
+pub(super) fn granting(names: &[&str]) -> Controller {
     let mut controller = Controller::new(5, ClusterTiming::default());
     for name in names {
         controller.step(at(0), register(name, vec![]));
     }
-    controller.step(at(0), ControllerEvent::Listed(vec![]));
+    controller.step(at(0), listed(&[]));
     assert!(controller.is_granting());
     controller
 }
 
 /// What was answered, as `member: answer`.
-fn answers(commands: &[ControllerCommand]) -> Vec<String> {
+pub(super) fn answers(commands: &[ControllerCommand]) -> Vec<String> {
     let mut said = Vec::new();
     for command in commands {
         let ControllerCommand::Tell { to, message: Message::Answers { answers, .. } } = command else { continue };
@@ -66,8 +71,7 @@ fn nothing_is_granted_before_everybody_listed_has_registered_or_is_fenced() {
     let mut controller = Controller::new(5, ClusterTiming::default());
     controller.step(at(0), register("a", vec![]));
     assert_eq!(answers(&controller.step(at(1), claim("a", 1))), [""; 0]);
-    let listed = ["a", "b", "c"].map(|name| incarnation(name, 1)).to_vec();
-    assert_eq!(answers(&controller.step(at(2), ControllerEvent::Listed(listed))), [""; 0]);
+    assert_eq!(answers(&controller.step(at(2), listed(&["a", "b", "c"]))), [""; 0]);
     controller.step(at(3), register("b", vec![(account(1), Epoch { term: 4, number: 9 })]));
     assert_eq!(controller.awaited(), [incarnation("c", 1)]);
     let commands = controller.step(at(4), ControllerEvent::Fenced(incarnation("c", 1)));
@@ -129,60 +133,8 @@ fn who_contradicts_the_table_is_condemned_and_changes_nothing() {
 #[test]
 fn a_registration_of_another_term_counts_for_nothing() {
     let mut controller = Controller::new(5, ClusterTiming::default());
-    controller.step(at(0), ControllerEvent::Listed(vec![incarnation("a", 1)]));
-    let part = Registration { term: 4, first: true, last: true, draining: false, owned: vec![] };
+    controller.step(at(0), listed(&["a"]));
+    let part = Registration { term: 4, first: true, last: true, leaving: false, owned: vec![] };
     assert_eq!(controller.step(at(1), ControllerEvent::Register { from: registering("a"), part }), []);
     assert!(!controller.is_granting());
-}
-
-#[test]
-fn a_drained_member_is_asked_for_a_few_at_a_time_and_gets_nothing_new() {
-    let mut controller = granting(&["a", "b"]);
-    let all = 0..=RECALLS_MAX as u128;
-    for number in all.clone() {
-        controller.step(at(1), claim("a", number));
-    }
-    let recalled = |commands: &[ControllerCommand]| -> usize {
-        let recalls = commands.iter().map(|command| match command {
-            ControllerCommand::Tell { message: Message::Recalls { recalled, .. }, .. } => recalled.len(),
-            _ => 0,
-        });
-        recalls.sum()
-    };
-    let commands = controller.step(at(2), ControllerEvent::Drain { member: MemberName::new("a"), on: true });
-    assert_eq!(recalled(&commands), RECALLS_MAX);
-    assert_eq!(answers(&controller.step(at(3), claim("b", 0))), [""; 0], "waits for the release");
-    assert_eq!(answers(&controller.step(at(3), claim("a", 999))), ["a: draining"]);
-    let commands = controller.step(at(4), release("a", 0, epoch(1)));
-    assert_eq!(recalled(&commands), 1, "the next one is asked for");
-    assert_eq!(answers(&commands), ["b: granted 5.66"]);
-    for number in all.skip(1) {
-        controller.step(at(5), release("a", number, epoch(number as u64 + 1)));
-    }
-    assert_eq!(controller.deadline(), None);
-    assert_eq!(controller.owned_count(), 1);
-}
-
-#[test]
-fn who_keeps_what_was_recalled_is_condemned_after_five_seconds() {
-    let mut controller = granting(&["a", "b"]);
-    controller.step(at(0), claim("a", 1));
-    controller.step(at(0), ControllerEvent::Drain { member: MemberName::new("a"), on: true });
-    controller.step(at(0), claim("b", 1));
-    assert_eq!(controller.deadline(), Some(at(5000)));
-    assert_eq!(controller.step(at(4999), ControllerEvent::Timer), []);
-    let condemned = ControllerCommand::Condemn { incarnation: incarnation("a", 1), offence: Offence::KeptRecalled };
-    assert_eq!(controller.step(at(5000), ControllerEvent::Timer), [condemned]);
-    let commands = controller.step(at(6200), ControllerEvent::Fenced(incarnation("a", 1)));
-    assert_eq!(answers(&commands), ["b: granted 5.2"]);
-}
-
-#[test]
-fn a_new_controller_learns_from_the_member_that_it_is_being_drained() {
-    let mut controller = Controller::new(5, ClusterTiming::default());
-    controller.step(at(0), ControllerEvent::Listed(vec![]));
-    let owned = vec![(account(1), Epoch { term: 3, number: 1 })];
-    let part = Registration { term: 5, first: true, last: true, draining: true, owned };
-    let commands = controller.step(at(1), ControllerEvent::Register { from: registering("a"), part });
-    assert!(commands.iter().any(|one| matches!(one, ControllerCommand::Tell { message: Message::Recalls { .. }, .. })));
 }

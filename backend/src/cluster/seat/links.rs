@@ -106,6 +106,9 @@ impl Seat {
             (Side::Dialled, Message::Owners { request, owned, last }) => {
                 self.commands.push(Command::Owners { request, owned, last });
             }
+            (Side::Dialled, Message::Drained { request, drained }) => {
+                self.commands.push(Command::Drained { request, drained });
+            }
             (Side::Dialled, answer) => {
                 if self.is_controller(&incarnation) {
                     self.run_member(now, MemberEvent::Heard(answer));

@@ -14,9 +14,9 @@ use laniakea_config::ClusterTiming;
 use laniakea_directory::MemberName;
 
 use super::{
-    ArbiterAnswer, ArbiterCall, Claim, ClusterView, Contact, Controller, ControllerCommand, ControllerEvent, Election,
-    Epoch, FenceOutcome, Gone, Incarnation, Member, MemberCommand, MemberEvent, Message, Moment, Offence, OwnableId,
-    Peer, Refusal, Registering, Slots, Survey, TermRecord,
+    ArbiterAnswer, ArbiterCall, Claim, ClusterView, Contact, Controller, ControllerCommand, ControllerEvent,
+    DrainOrder, DrainRecord, Election, Epoch, FenceOutcome, Gone, Incarnation, Member, MemberCommand, MemberEvent,
+    Message, Moment, Offence, OwnableId, Peer, Refusal, Registering, Slots, Survey, TermRecord,
 };
 
 pub use join::{JoinStep, Joining};
@@ -43,11 +43,15 @@ pub enum Event {
     },
     /// Somebody in this process asks to drain a member, or to end that.
     Drain {
+        /// Repeated in the answer.
+        request: u64,
         /// Whom.
         member: MemberName,
         /// Begin or end.
         on: bool,
     },
+    /// The process is about to end: nothing more is wanted, and what is owned will be given back.
+    Retire,
     /// The process ends.
     Leave,
     /// A link is up and both ends have proved who they are.
@@ -117,6 +121,13 @@ pub enum Command {
         owned: Vec<(OwnableId, MemberName, Epoch)>,
         /// Whether this is the last part.
         last: bool,
+    },
+    /// The answer to [`Event::Drain`]: who is being drained, as recorded.
+    Drained {
+        /// The question.
+        request: u64,
+        /// Everybody.
+        drained: BTreeSet<MemberName>,
     },
     /// Ask a worker of this process to drain and release.
     Recall(OwnableId),
@@ -309,10 +320,11 @@ impl Seat {
             Event::Abandon { request, ownable } => self.run_member(now, MemberEvent::Abandon { request, ownable }),
             Event::Releases(released) => self.run_member(now, MemberEvent::Releases(released)),
             Event::ListOwners { request } => self.tell_controller(now, Message::ListOwners { request }),
-            Event::Drain { member, on } => {
+            Event::Drain { request, member, on } => {
                 let term = self.term();
-                self.tell_controller(now, Message::Drain { term, member, on });
+                self.tell_controller(now, Message::Drain { term, request, member, on });
             }
+            Event::Retire => self.run_member(now, MemberEvent::Retire),
             Event::Leave => self.leave(now),
             Event::LinkUp { link, side, peer } => self.on_link_up(now, link, side, peer),
             Event::LinkDown(link) => self.on_link_down(now, link),
@@ -342,6 +354,7 @@ impl Seat {
             match command {
                 ControllerCommand::Tell { to, message } => self.tell_member(now, &to, message),
                 ControllerCommand::Condemn { incarnation, offence } => self.condemn(now, &incarnation, offence),
+                ControllerCommand::Record(record) => self.ask(ArbiterCall::RecordDrains(record)),
                 ControllerCommand::Gathered => {
                     let owned = self.controller.as_ref().map_or(0, Controller::owned_count);
                     self.notice(Notice::Granting { term, owned });
@@ -362,7 +375,10 @@ impl Seat {
 
     fn tell_member(&mut self, now: Moment, to: &Incarnation, message: Message) {
         if *to == self.me.incarnation {
-            self.run_member(now, MemberEvent::Heard(message));
+            match message {
+                Message::Drained { request, drained } => self.commands.push(Command::Drained { request, drained }),
+                message => self.run_member(now, MemberEvent::Heard(message)),
+            }
         } else if let Some(link) = self.contacts.get(to).and_then(|contact| contact.accepted) {
             self.send(link, message);
         }
@@ -381,7 +397,10 @@ impl Seat {
             Message::Releases { term: of, released } if of == term => {
                 ControllerEvent::Releases { from: incarnation, released }
             }
-            Message::Drain { term: of, member, on } if of == term => ControllerEvent::Drain { member, on },
+            Message::Leaving { term: of } if of == term => ControllerEvent::Leaving(incarnation),
+            Message::Drain { term: of, request, member, on } if of == term => {
+                ControllerEvent::Drain(DrainOrder { from: incarnation, request, member, on })
+            }
             Message::ListOwners { request } => return self.list_owners(&incarnation, request),
             // Of another term, or nothing that is asked of a controller.
             _ => return,
@@ -463,6 +482,10 @@ impl Seat {
                     FenceOutcome::Superseded(record) => self.adopt(now, &record),
                 }
             }
+            ArbiterAnswer::DrainsRecorded { term, number, superseded } => match superseded {
+                None => self.run_controller(now, ControllerEvent::Recorded { term, number: Some(number) }),
+                Some(record) => self.adopt(now, &record),
+            },
             ArbiterAnswer::Departed => self.on_departed(),
             ArbiterAnswer::Failed { call, error } => self.on_arbiter_failed(now, &call, &error),
             // Only a process that joins asks for the first two; the last needs nothing more.
@@ -480,6 +503,9 @@ impl Seat {
             ArbiterCall::WinTerm { .. } => self.election.decided(),
             ArbiterCall::Fence { incarnation, .. } => {
                 self.fencing.remove(incarnation);
+            }
+            ArbiterCall::RecordDrains(DrainRecord { term, .. }) => {
+                self.run_controller(now, ControllerEvent::Recorded { term: *term, number: None });
             }
             ArbiterCall::Depart(_) => self.on_departed(),
             // A mark that stays costs the next controller a moment.

@@ -409,7 +409,7 @@ impl Seat {
             self.inherit(now, survey.cooling);
             let known = self.contacts.keys().chain(self.inherited.keys()).chain([&self.me.incarnation]);
             let awaited = known.cloned().collect();
-            self.run_controller(now, ControllerEvent::Listed(awaited));
+            self.run_controller(now, ControllerEvent::Listed { living: awaited, drained: survey.drained });
         }
     }
 
@@ -478,6 +478,7 @@ impl Seat {
             controller: self.member.adopted().map(|record| record.controller.member.clone()),
             registered: self.member.is_registered(),
             members,
+            roster: self.member.roster().clone(),
         };
         if self.shown.view.as_ref() != Some(&view) {
             self.shown.view = Some(view.clone());

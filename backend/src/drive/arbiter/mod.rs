@@ -3,6 +3,7 @@
 //! ```text
 //! laniakea-volume                     marks the mounted volume, names its cluster and format
 //! cluster/term/00000007               who won term 7; made by link(2), never changed
+//! cluster/term/00000007.drained.00000002   who is being drained, by the second decision of term 7; likewise
 //! cluster/inc/<member>.<number>       one run of a member and how to reach it; likewise
 //! cluster/slot/<number>               the member with that bit in connectivity sets; likewise
 //! cluster/live/<member>.<number>/     exists while that run may promise anything; holds one entry:
@@ -19,7 +20,7 @@ mod record;
 mod volume;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs::{self, File},
     io::{self, ErrorKind, Write as _},
     path::{Path, PathBuf},
@@ -29,11 +30,13 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use crate::cluster::{
-    Arbiter, FenceOutcome, Incarnation, LiveEntry, Newcomer, Peer, SLOTS_MAX, Slots, Survey, TermRecord, TickError,
-    TickName,
+    Arbiter, DrainRecord, FenceOutcome, Incarnation, LiveEntry, Newcomer, Peer, SLOTS_MAX, Slots, Survey, TermRecord,
+    TickError, TickName,
 };
 
-use record::{PeerRecord, Record, SlotRecord, TermFile, decode, encode};
+use laniakea_directory::MemberName;
+
+use record::{DrainFile, PeerRecord, Record, SlotRecord, TermFile, decode, encode};
 pub use volume::{VOLUME_FORMAT, VolumeError, check_storage, initialise_storage};
 
 /// Terms and incarnations that are kept for people to read; none of them is needed.
@@ -130,6 +133,17 @@ impl FileArbiter {
         known.clear();
         known.insert(term, record.clone());
         Ok(Some(record))
+    }
+
+    /// Who is being drained, by the newest decision among the names in the folder of terms.
+    fn drained_of(&self, names: &[String]) -> io::Result<BTreeSet<MemberName>> {
+        let newest = names.iter().filter_map(|name| parse_drain(name)).max();
+        newest.map_or_else(|| Ok(BTreeSet::new()), |(term, number)| self.read_drain(term, number))
+    }
+
+    fn read_drain(&self, term: u64, number: u64) -> io::Result<BTreeSet<MemberName>> {
+        let content = fs::read(self.root.join("term").join(drain_name(term, number)))?;
+        Ok(decode::<DrainFile>(&content)?.drained)
     }
 
     fn peer(&self, incarnation: &Incarnation) -> io::Result<Peer> {
@@ -258,7 +272,8 @@ impl Arbiter for FileArbiter {
         live.sort_by(|one, other| one.peer.incarnation.cmp(&other.peer.incarnation));
         // After the living: whoever was removed from there with a lease left had its mark before.
         let cooling = self.list_fresh("cool")?.iter().filter_map(|name| Incarnation::parse(name)).collect();
-        Ok(Survey { term: self.highest_of(&self.list_fresh("term")?)?, live, cooling })
+        let terms = self.list_fresh("term")?;
+        Ok(Survey { term: self.highest_of(&terms)?, live, cooling, drained: self.drained_of(&terms)? })
     }
 
     fn win_term(&self, term: u64, candidate: &Incarnation) -> io::Result<TermRecord> {
@@ -289,6 +304,23 @@ impl Arbiter for FileArbiter {
 
     fn cooled(&self, incarnation: &Incarnation) -> io::Result<()> {
         fs::remove_file(self.root.join("cool").join(incarnation.to_string())).or_else(nothing_if_missing)
+    }
+
+    fn record_drains(&self, record: &DrainRecord) -> io::Result<Option<TermRecord>> {
+        let file = DrainFile { drained: record.drained.clone(), nonce: rand::random() };
+        let is_ours = self.create("term", &drain_name(record.term, record.number), &file)?;
+        // An earlier attempt may have succeeded and been reported as failed.
+        if !is_ours && self.read_drain(record.term, record.number)? != record.drained {
+            return Err(io::Error::other("another decision has this number"));
+        }
+        let names = list(&self.root.join("term"))?;
+        for (term, number) in names.iter().filter_map(|name| parse_drain(name)) {
+            if (term, number) < (record.term, record.number) {
+                // One that stays counts for nothing.
+                let _ = fs::remove_file(self.root.join("term").join(drain_name(term, number)));
+            }
+        }
+        Ok(self.highest_of(&names)?.filter(|highest| highest.term > record.term))
     }
 
     fn depart(&self, incarnation: &Incarnation) -> io::Result<()> {
@@ -331,6 +363,15 @@ fn parse_terms(names: &[String]) -> Vec<u64> {
 
 fn term_name(term: u64) -> String {
     format!("{term:08}")
+}
+
+fn drain_name(term: u64, number: u64) -> String {
+    format!("{}.drained.{number:08}", term_name(term))
+}
+
+fn parse_drain(name: &str) -> Option<(u64, u64)> {
+    let (term, number) = name.split_once(".drained.")?;
+    Some((term.parse().ok()?, number.parse().ok()?))
 }
 
 fn tick_name(name: &TickName) -> String {

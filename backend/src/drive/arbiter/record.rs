@@ -1,6 +1,6 @@
 //! The content of the arbiter's files: one line of JSON each, so that people can read them, with a nonce.
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -29,6 +29,14 @@ pub(super) struct PeerRecord {
     pub(super) nonce: u128,
 }
 
+/// `term/<n>.drained.<k>`
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DrainFile {
+    pub(super) drained: BTreeSet<MemberName>,
+    #[serde(with = "hexadecimal")]
+    pub(super) nonce: u128,
+}
+
 /// `slot/<n>`
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SlotRecord {
@@ -44,6 +52,12 @@ impl Record for TermFile {
 }
 
 impl Record for PeerRecord {
+    fn nonce(&self) -> u128 {
+        self.nonce
+    }
+}
+
+impl Record for DrainFile {
     fn nonce(&self) -> u128 {
         self.nonce
     }

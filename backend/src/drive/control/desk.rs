@@ -5,7 +5,7 @@
 //! nothing: it turns requests, messages, answers and deadlines into events.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io,
     sync::{Arc, atomic::Ordering, mpsc as blocking},
     time::Duration,
@@ -46,7 +46,8 @@ pub(super) enum Request {
     Abandon { number: u64, ownable: OwnableId },
     Release { ownable: OwnableId, epoch: Epoch },
     ListOwners { number: u64, answer: oneshot::Sender<Owners> },
-    Drain { member: MemberName, on: bool },
+    Drain { number: u64, member: MemberName, on: bool, answer: oneshot::Sender<BTreeSet<MemberName>> },
+    Retire,
     Leave { done: oneshot::Sender<()> },
 }
 
@@ -130,6 +131,7 @@ pub(super) struct Desk {
     next_link: u64,
     claims: HashMap<u64, (Moment, oneshot::Sender<Delivery>)>,
     listings: HashMap<u64, (Owners, oneshot::Sender<Owners>)>,
+    drains: HashMap<u64, oneshot::Sender<BTreeSet<MemberName>>>,
     leaving: Option<oneshot::Sender<()>>,
     departed: bool,
     /// The term and its grants that the metrics have.
@@ -146,6 +148,7 @@ impl Desk {
             next_link: 1,
             claims: HashMap::new(),
             listings: HashMap::new(),
+            drains: HashMap::new(),
             leaving: None,
             departed: false,
             observed: (0, 0),
@@ -256,7 +259,12 @@ impl Desk {
                     self.listings.insert(number, (Vec::new(), answer));
                     self.step(now, Event::ListOwners { request: number });
                 }
-                Request::Drain { member, on } => self.step(now, Event::Drain { member, on }),
+                Request::Drain { number, member, on, answer } => {
+                    self.drains.retain(|_, waiting| !waiting.is_closed());
+                    self.drains.insert(number, answer);
+                    self.step(now, Event::Drain { request: number, member, on });
+                }
+                Request::Retire => self.step(now, Event::Retire),
                 Request::Leave { done } => {
                     self.leaving = Some(done);
                     self.step(now, Event::Leave);
@@ -307,6 +315,11 @@ impl Desk {
             }
             Command::Answer { request, outcome } => self.answer(request, outcome),
             Command::Owners { request, owned, last } => self.on_owners(request, owned, last),
+            Command::Drained { request, drained } => {
+                if let Some(answer) = self.drains.remove(&request) {
+                    let _ = answer.send(drained);
+                }
+            }
             Command::Recall(ownable) => {
                 let _ = self.office.recalls.send(ownable);
             }

@@ -18,10 +18,18 @@ pub enum ClaimError {
     /// This member is being drained: another member must claim.
     #[error("this member is being drained")]
     Draining,
-    /// This member was fenced or is leaving.
+    /// This member is about to leave: another member must claim.
+    #[error("this member is leaving its cluster")]
+    Leaving,
+    /// This member was fenced or has left.
     #[error("this member has left its cluster")]
     Left,
 }
+
+/// No controller answered in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no controller answered in time")]
+pub struct NoController;
 
 /// Why the owners could not be listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -14,6 +14,7 @@ mod settings;
 mod ticker;
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::Path,
     sync::{
@@ -32,7 +33,8 @@ use laniakea_router::drive::Dialler;
 
 use crate::{
     cluster::{
-        Arbiter, Claim, ClusterView, Epoch, JoinStep, Joining, MemberView, Newcomer, OwnableId, Peer, Refusal, Seat,
+        Arbiter, Claim, ClusterView, Epoch, JoinStep, Joining, MemberView, Newcomer, OwnableId, Peer, Refusal, Roster,
+        Seat,
     },
     drive::arbiter::{FileArbiter, check_storage},
 };
@@ -43,7 +45,7 @@ use link::LinkMaker;
 use ticker::Ticker;
 
 pub(crate) use clock::now;
-pub use error::{ClaimError, Fenced, OwnersError, StartError};
+pub use error::{ClaimError, Fenced, NoController, OwnersError, StartError};
 pub use settings::ControlSettings;
 
 /// How long joining may wait for the shared filesystem.
@@ -54,6 +56,12 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the owners may take to be listed.
 const OWNERS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a change of who is drained may take, through changes of the controller …
+const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// … and how long one controller may take to answer.
+const DRAIN_RETRY: Duration = Duration::from_secs(1);
 
 /// How much what links say may run ahead of the desk.
 const INBOX: usize = 4096;
@@ -185,7 +193,8 @@ impl ClusterHandle {
         match answered.ok().and_then(Delivery::take) {
             Some(Ok(claim)) => Ok(claim),
             Some(Err(Refusal::Draining)) => Err(ClaimError::Draining),
-            Some(Err(Refusal::Leaving)) | None => Err(ClaimError::Left),
+            Some(Err(Refusal::Leaving)) => Err(ClaimError::Leaving),
+            None => Err(ClaimError::Left),
         }
     }
 
@@ -253,15 +262,32 @@ impl ClusterHandle {
         }
     }
 
-    /// Asks the controller to move everything away from a member and to give it nothing new. Progress shows in
-    /// [`ClusterHandle::owners`]; saying it again does no harm.
-    pub fn drain(&self, member: MemberName) {
-        let _ = self.shared.requests.send(Request::Drain { member, on: true });
+    /// Asks the controller to move everything away from a member and to give it nothing new, or to end that. Returns who
+    /// is being drained once that is recorded: if somebody else has said the contrary, one of the two has won, and both are
+    /// told the same. Progress shows in [`ClusterHandle::owners`]; saying it again does no harm.
+    ///
+    /// # Errors
+    /// When no controller has recorded it in time. It may come to count nevertheless.
+    pub async fn drain(&self, member: &MemberName, on: bool) -> Result<BTreeSet<MemberName>, NoController> {
+        let give_up = tokio::time::Instant::now() + DRAIN_PATIENCE;
+        while tokio::time::Instant::now() < give_up {
+            let number = self.shared.next_request.fetch_add(1, Ordering::Relaxed);
+            let (answer, wait) = oneshot::channel();
+            let request = Request::Drain { number, member: member.clone(), on, answer };
+            self.shared.requests.send(request).map_err(|_| NoController)?;
+            match tokio::time::timeout(DRAIN_RETRY, wait).await {
+                Ok(Ok(drained)) => return Ok(drained),
+                Ok(Err(_)) => return Err(NoController),
+                // The controller changed, or cannot reach the storage.
+                Err(_) => {}
+            }
+        }
+        Err(NoController)
     }
 
-    /// Ends a drain.
-    pub fn undrain(&self, member: MemberName) {
-        let _ = self.shared.requests.send(Request::Drain { member, on: false });
+    /// Says that this member is about to leave: it gets nothing new, and what it owns is asked back.
+    pub fn retire(&self) {
+        let _ = self.shared.requests.send(Request::Retire);
     }
 
     /// Leaves: releases all that is still owned, removes this member's place among the living, tells the fellows. Call it
@@ -423,6 +449,7 @@ fn first_view(me: &Peer) -> ClusterView {
         controller: None,
         registered: false,
         members: vec![member],
+        roster: Roster::default(),
     }
 }
 

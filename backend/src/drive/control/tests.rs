@@ -197,18 +197,51 @@ async fn a_drained_member_is_asked_for_its_accounts_and_gets_no_new_ones() {
     let epoch = granted(drained, 1).await;
     let mut recalls = drained.recalls();
     let name = drained.view().member.clone();
-    heir.drain(name.clone());
+    assert_eq!(in_time(heir.drain(&name, true)).await, Ok([name.clone()].into()));
     assert_eq!(in_time(recalls.recv()).await, Some(account(1)));
     drained.release(account(1), epoch);
     assert!(taken_over(heir, 1).await > epoch);
     assert_eq!(in_time(drained.claim(account(2))).await, Err(ClaimError::Draining));
-    controller.undrain(name);
+    see(heir, |view| view.roster.drained.contains(&name) && view.takers().len() == 2).await;
+    assert_eq!(in_time(controller.drain(&name, false)).await, Ok([].into()));
     in_time(async {
         while drained.claim(account(2)).await == Err(ClaimError::Draining) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_drain_outlives_the_controller_and_the_drained_process() {
+    let world = World::new();
+    let (controller, others) = by_role(world.three().await);
+    let [drained, heir] = others.try_into().unwrap();
+    let name = drained.view().member.clone();
+    in_time(heir.drain(&name, true)).await.unwrap();
+    controller.abort();
+    in_time(drained.shutdown()).await;
+    let again = world.start(name.as_str()).await;
+    see(&again, |view| view.registered && view.roster.drained.contains(&name)).await;
+    assert_eq!(in_time(again.claim(account(1))).await, Err(ClaimError::Draining));
+    heir.abort();
+    // Nobody else is left to serve.
+    taken_over(&again, 1).await;
+}
+
+#[tokio::test]
+async fn two_who_contradict_each_other_are_told_the_same_in_the_end() {
+    let world = World::new();
+    let [a, b, c] = world.three().await;
+    let name = c.view().member.clone();
+    for _ in 0..20 {
+        let (one, other) = tokio::join!(a.drain(&name, true), b.drain(&name, false));
+        let last = c.drain(&MemberName::new("nobody"), false).await.unwrap();
+        assert!([one.unwrap(), other.unwrap()].contains(&last), "somebody was told the last state");
+        for one in [&a, &b, &c] {
+            see(one, |view| view.roster.drained == last).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -201,6 +201,35 @@ impl Courier {
         })
     }
 
+    /// Has one of these fellow members take responsibility for the whole message, in its accounts or its queue.
+    pub async fn entrust(
+        &self,
+        message: &Message,
+        addressees: &[Addressee],
+        fellows: &[SocketAddr],
+        origin: &Origin,
+    ) -> Reply {
+        let unavailable = || Reply::new(451, (4, 3, 0), "no queue is available");
+        if origin.hops >= HOPS_MAX || fellows.is_empty() {
+            return unavailable();
+        }
+        let recipients: Vec<Recipient> = addressees.iter().filter_map(named).collect();
+        let outgoing = Outgoing {
+            reverse_path: message.reverse_path.as_ref(),
+            parameters: &message.parameters,
+            recipients: &recipients,
+        };
+        // What was kept open speaks LMTP.
+        let origin = Origin { kept: Arc::default(), ..origin.clone() };
+        match self.engage(Dialect::Smtp, fellows, outgoing, &origin).await {
+            Ok(Engaged { client, recipients, .. }) => {
+                let (outcomes, _) = transfer(client, recipients, message).await;
+                outcomes.first().map_or_else(unavailable, Outcome::reply)
+            }
+            Err(reply) => reply,
+        }
+    }
+
     /// Hands the message to another server, for some of its recipients.
     async fn pass_on(
         &self,
@@ -218,12 +247,12 @@ impl Courier {
             Outgoing { reverse_path: message.reverse_path.as_ref(), parameters: &message.parameters, recipients };
         let engaged = match hop {
             NextHop::Account(_) => return all(Outcome::unavailable()),
-            NextHop::Owner(owner) => self.engage(&[owner], outgoing, origin).await,
+            NextHop::Owner(owner) => self.engage(Dialect::Lmtp, &[owner], outgoing, origin).await,
             NextHop::Cluster(cluster) => {
                 let members = self.front.routes.members(&cluster).await.unwrap_or_default();
                 let key = key.unwrap_or_else(|| RouteKey::of_name(cluster.as_str()));
                 let candidates = self.front.routes.plan(key, &members, None);
-                self.engage(&candidates, outgoing, origin).await
+                self.engage(Dialect::Lmtp, &candidates, outgoing, origin).await
             }
             NextHop::Foreign(host) => engage_foreign(&host, self.domain(), outgoing).await,
         };
@@ -242,17 +271,22 @@ impl Courier {
 
     async fn engage(
         &self,
+        dialect: Dialect,
         candidates: &[SocketAddr],
         outgoing: Outgoing<'_>,
         origin: &Origin,
     ) -> Result<Engaged, Reply> {
-        let handover = origin.handover();
+        let handover = origin.handover(dialect);
+        let need = match dialect {
+            Dialect::Smtp => Need::EveryRecipient,
+            Dialect::Lmtp => Need::AnyRecipient,
+        };
         let errand = Errand {
             routes: &self.front.routes,
-            dialect: Dialect::Lmtp,
+            dialect,
             handover: &handover,
             outgoing,
-            need: Need::AnyRecipient,
+            need,
             rounds: 1,
             kept: &origin.kept,
         };
@@ -274,11 +308,14 @@ impl Courier {
 }
 
 impl Origin {
-    fn handover(&self) -> Handover {
+    fn handover(&self, dialect: Dialect) -> Handover {
         let preamble = Preamble {
             client: self.client,
             local: self.local,
-            protocol: Protocol::Lmtp,
+            protocol: match dialect {
+                Dialect::Smtp => Protocol::Smtp,
+                Dialect::Lmtp => Protocol::Lmtp,
+            },
             tls: self.tls.clone(),
             session: self.session,
             hops: self.hops.saturating_add(1),

@@ -86,15 +86,20 @@ impl MemberExchange {
     async fn queue(&self, message: Message, addressees: Vec<Addressee>) -> Reply {
         let now_ms = clock::unix_ms();
         let entry = NewEntry {
-            reverse_path: message.reverse_path,
-            parameters: message.parameters,
-            addressees,
+            reverse_path: message.reverse_path.clone(),
+            parameters: message.parameters.clone(),
+            addressees: addressees.clone(),
             arrived_ms: now_ms,
             expires_ms: now_ms.saturating_add(u64::try_from(LIFETIME.as_millis()).unwrap_or(u64::MAX)),
         };
-        match self.service.spool.accept(entry, message.content).await {
+        match self.service.spool.accept(entry, message.content.clone()).await {
             Ok((shard, id)) => Reply::new(250, (2, 0, 0), format!("queued as {shard:02x}.{id}")),
             Err(SpoolError::Full) => Reply::new(452, (4, 3, 1), "the queue is full"),
+            // Drained, or about to leave: others have the queue.
+            Err(SpoolError::NoShard) => {
+                let fellows = self.service.member.registry.fellows();
+                self.service.courier.entrust(&message, &addressees, &fellows, &self.origin).await
+            }
             Err(SpoolError::Unavailable) => Reply::new(451, (4, 3, 0), "the queue is unavailable"),
         }
     }

@@ -62,8 +62,11 @@ pub enum SpoolError {
     /// Too much waits already, or the storage is full.
     #[error("the queue is full")]
     Full,
-    /// No shard can be written to now.
-    #[error("no shard of the queue can be opened")]
+    /// This member has no shard now; nothing was written.
+    #[error("no shard of the queue is here")]
+    NoShard,
+    /// No shard could be written to.
+    #[error("no shard of the queue can be written to")]
     Unavailable,
 }
 
@@ -79,7 +82,7 @@ impl Spool {
     /// # Errors
     /// See [`SpoolError`]; after [`SpoolError::Unavailable`] the message may be in the queue nevertheless.
     pub async fn accept(&self, entry: NewEntry, content: Bytes) -> Result<(u8, EntryId), SpoolError> {
-        let mut failure = SpoolError::Unavailable;
+        let mut failure = SpoolError::NoShard;
         for _ in 0..CHOICES_MAX {
             let Some((shard, owned)) = self.choose().await else { break };
             match accept_into(shard, &owned, entry.clone(), content.clone()).await {
@@ -132,8 +135,7 @@ impl Spool {
         workshop: &Arc<Workshop>,
         shutdown: &CancellationToken,
     ) -> bool {
-        let live: Vec<MemberName> = view.members.iter().map(|member| member.name.clone()).collect();
-        let share = shards_of(&view.member, &live);
+        let share = share(view);
         self.let_go_except(&share);
         let missing: Vec<u8> = {
             let running = self.running.lock();
@@ -198,8 +200,7 @@ impl Spool {
             return Some(chosen);
         }
         let view = self.member.registry.cluster().view();
-        let live: Vec<MemberName> = view.members.iter().map(|member| member.name.clone()).collect();
-        for shard in shards_of(&view.member, &live) {
+        for shard in share(&view) {
             if let Ok(Access::Here(pass)) = self.member.registry.shard(shard).await {
                 return Some((shard, Owned::clone(&pass)));
             }
@@ -225,6 +226,12 @@ impl Spool {
         });
         changed.await.unwrap_or(false)
     }
+}
+
+/// The shards that fall to this member: none while it is drained or leaves.
+fn share(view: &ClusterView) -> Vec<u8> {
+    let takers: Vec<MemberName> = view.takers().into_iter().map(|member| member.name.clone()).collect();
+    shards_of(&view.member, &takers)
 }
 
 /// Why one shard did not take a message.

@@ -441,7 +441,7 @@ impl World {
             }
             Command::Departed => self.end(id, false),
             Command::Notice(notice) => self.on_notice(id, &notice),
-            Command::View(_) | Command::Owners { .. } => {}
+            Command::View(_) | Command::Owners { .. } | Command::Drained { .. } => {}
         }
     }
 

@@ -32,7 +32,7 @@ impl World {
         for member in 0..self.plan.members {
             self.after(Duration::from_millis(1), Happening::Start { member, host: member });
         }
-        self.step_all(|member| Event::Drain { member: name(member), on: false });
+        self.step_all(|member| Event::Drain { request: 0, member: name(member), on: false });
     }
 
     pub(super) fn step_all(&mut self, event: impl Fn(usize) -> Event) {
@@ -92,7 +92,7 @@ impl World {
             Fault::Drain(member, on) => {
                 let asker = self.processes.iter().find(|(_, process)| process.pulse == Pulse::Runs).map(|(id, _)| *id);
                 if let Some(id) = asker {
-                    self.step(id, Event::Drain { member: name(member), on });
+                    self.step(id, Event::Drain { request: 0, member: name(member), on });
                 }
             }
             Fault::LoseController(sleep) => {
