@@ -272,7 +272,9 @@ fn check_limits(root: &Node, faults: &mut Vec<Fault>) {
 
 // --- building -----------------------------------------------------------------------------------------------------
 
+/// What large providers take as well: attachments of some 35 MiB, encoded.
 const MESSAGE_BYTES_MAX: u64 = 50 << 20;
+/// Twenty of the largest messages at a time, on a machine that has work besides.
 const MEMORY_BYTES_MAX: u64 = 1 << 30;
 
 /// Builds settings from nodes of the right shape; `None` wherever something required has not got it.

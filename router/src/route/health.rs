@@ -11,6 +11,7 @@ use std::{
 };
 
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// A member that is back takes part within this time; one probe a second costs nothing.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Probes of one member before it is forgotten: after about ten minutes the directory knows better.
 const PROBES_MAX: u32 = 600;

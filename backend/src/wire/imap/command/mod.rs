@@ -190,8 +190,9 @@ fn parse_uid(cursor: &mut Cursor<'_>) -> Parsed<Command> {
     parse_numbered(&name, Numbering::Uid, cursor)
 }
 
-/// `ID` (RFC 2971 §4): NIL, or at most 30 pairs.
+/// `ID` (RFC 2971 §4): NIL, or pairs.
 fn parse_id(cursor: &mut Cursor<'_>) -> Parsed<Command> {
+    /// RFC 2971 §3.3 allows no more.
     const PAIRS_MAX: usize = 30;
     cursor.space()?;
     if cursor.take_keyword("NIL") {
