@@ -7,6 +7,8 @@ use clap::error::ErrorKind;
 /// What went wrong, and therefore what whoever called may do about it.
 #[derive(Debug)]
 pub enum Failure {
+    /// Something was found that must never be (1): a person must look.
+    Broken(anyhow::Error),
     /// The command was typed wrongly, or asks for something that is not there (64).
     Usage(anyhow::Error),
     /// Something is not available now; the same command may succeed later (75).
@@ -28,6 +30,7 @@ impl Failure {
 
     fn code(&self) -> u8 {
         match self {
+            Self::Broken(_) => 1,
             Self::Usage(_) => 64,
             Self::Temporary(_) => 75,
             Self::Configuration(_) => 78,
@@ -50,7 +53,7 @@ impl From<laniakea_config::Faults> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Usage(error) | Self::Temporary(error) | Self::Configuration(error)) = self;
+        let (Self::Broken(error) | Self::Usage(error) | Self::Temporary(error) | Self::Configuration(error)) = self;
         // Some errors repeat their cause in their own words; it is told once.
         let mut told = String::new();
         for cause in error.chain().map(ToString::to_string).filter(|cause| !cause.is_empty()) {
@@ -73,7 +76,7 @@ pub fn code(done: Result<(), Failure>) -> ExitCode {
             match &failure {
                 // Begins with file:line:column, as editors like it.
                 Failure::Configuration(error) if error.is::<laniakea_config::Faults>() => eprintln!("{error}"),
-                Failure::Usage(_) | Failure::Temporary(_) | Failure::Configuration(_) => {
+                Failure::Broken(_) | Failure::Usage(_) | Failure::Temporary(_) | Failure::Configuration(_) => {
                     eprintln!("laniakea: {failure}")
                 }
             }

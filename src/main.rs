@@ -10,6 +10,7 @@ mod backend;
 mod cluster;
 mod config;
 mod directory;
+mod drill;
 mod exit;
 mod explain;
 mod installation;
@@ -37,7 +38,7 @@ Start here:
   laniakea explain user1@example.org   where an account lives and who owns it
 
 Commands find the installation by --config FILE, else $LANIAKEA_CONFIG, else ./laniakea-data/laniakea.yaml.
-Exit codes: 0 done, 64 wrong usage, 75 temporary failure (try again), 78 wrong configuration.";
+Exit codes: 0 done, 1 a promise was broken (drill), 64 wrong usage, 75 temporary failure (try again), 78 wrong configuration.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -57,6 +58,8 @@ enum Command {
     Cluster(cluster::Cluster),
     /// Follow an address from its entry to the process that owns it now.
     Explain(explain::Explain),
+    /// Kill, freeze and cut off members of a throw-away cluster, and measure what clients notice.
+    Drill(drill::Drill),
     /// Check, show and describe the configuration.
     #[command(subcommand)]
     Config(config::Config),
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Account(command) => command.run(),
         Command::Cluster(command) => command.run(),
         Command::Explain(command) => command.run(),
+        Command::Drill(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Store(command) => command.run(),
     };

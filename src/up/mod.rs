@@ -7,13 +7,13 @@
 mod banner;
 mod certificate;
 mod endpoints;
-mod generate;
-mod home;
-mod plan;
-mod ports;
-mod process;
-mod provision;
-mod supervise;
+pub mod generate;
+pub mod home;
+pub mod plan;
+pub mod ports;
+pub mod process;
+pub mod provision;
+pub mod supervise;
 
 use std::{
     fs,
@@ -173,7 +173,7 @@ impl Up {
 }
 
 /// Makes certificates, secrets and storage, as far as they are missing.
-fn prepare(home: &Home, plan: &Plan) -> Result<(), Failure> {
+pub fn prepare(home: &Home, plan: &Plan) -> Result<(), Failure> {
     certificate::ensure(home, &plan.domain, SystemTime::now())?;
     home.keep_secret("directory-password", || random_password().into_bytes())?;
     home.keep_secret("admin-token", || random_password().into_bytes())?;

@@ -70,7 +70,8 @@ impl Supervisor {
         all.filter(|(_, process)| kinds.contains(&process.kind)).map(|(index, _)| index).collect()
     }
 
-    fn start_one(&mut self, index: usize) -> anyhow::Result<()> {
+    /// Starts the process with this number in the list.
+    pub fn start_one(&mut self, index: usize) -> anyhow::Result<()> {
         let Some(process) = self.processes.get_mut(index) else { return Ok(()) };
         let mut child: Child = process.start()?;
         self.events.spawn(async move { Event::Ended(index, child.wait().await) });
@@ -156,6 +157,22 @@ impl Supervisor {
         }
     }
 
+    /// Waits until a process ends, for callers that start their processes again themselves; returns its number.
+    pub async fn ended(&mut self) -> usize {
+        loop {
+            match self.events.join_next().await {
+                Some(Ok(Event::Ended(index, _))) => {
+                    if let Some(process) = self.processes.get_mut(index) {
+                        process.is_running = false;
+                    }
+                    return index;
+                }
+                Some(_) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     fn on_event(&mut self, event: Event, endpoints: &Endpoints<'_>) -> Result<(), Failure> {
         match event {
             Event::Ended(index, status) => self.on_end(index, status),
@@ -224,6 +241,14 @@ impl Supervisor {
                     () = stop.asked() => self.kill(kind, "was told to end at once"),
                 }
             }
+        }
+    }
+
+    /// Kills all, whatever state they are in, and waits until they are gone.
+    pub async fn kill_all(&mut self) {
+        self.processes.iter().for_each(|process| process.signal(Signal::KILL));
+        while self.processes.iter().any(|process| process.is_running) {
+            self.ended().await;
         }
     }
 
