@@ -12,6 +12,11 @@
 //! cluster/tmp/                        files on their way to a link
 //! ```
 //!
+//! What it needs of the filesystem: exclusive `link` (one winner for each name), renames and removals that the server
+//! decides (a tick after a fence fails), listings that are current in a directory this process has just changed
+//! (`list_fresh`), and the content of a record that was synced before it got its name. It holds on mounts that cache
+//! names, listings and contents as they like; the logs of accounts also need new bytes of a file read before.
+//!
 //! All of it is of constant size. Every call here blocks, perhaps for long: callers use threads of their own. Ambiguous
 //! errors (a file server that restarts may report a success as an error) are resolved by reading what is there: every
 //! record carries a nonce.
@@ -21,22 +26,25 @@ mod volume;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fs::{self, File},
-    io::{self, ErrorKind, Write as _},
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
-};
-
-use parking_lot::Mutex;
-use rustix::io::Errno;
-
-use crate::cluster::{
-    Arbiter, DrainRecord, FenceOutcome, Incarnation, LiveEntry, Newcomer, Peer, SLOTS_MAX, Slots, Survey, TermRecord,
-    TickError, TickName,
+    sync::Arc,
 };
 
 use laniakea_directory::MemberName;
+use parking_lot::Mutex;
+
+use crate::{
+    cluster::{
+        Arbiter, DrainRecord, FenceOutcome, Incarnation, LiveEntry, Newcomer, Peer, SLOTS_MAX, Slots, Survey,
+        TermRecord, TickError, TickName,
+    },
+    store::fs::{ClusterFs, FsFile, RealFs},
+};
 
 use record::{DrainFile, PeerRecord, Record, SlotRecord, TermFile, decode, encode};
+#[cfg(test)]
+pub(crate) use volume::make_folders;
 pub use volume::{VOLUME_FORMAT, VolumeError, check_storage, initialise_storage};
 
 /// Terms and incarnations that are kept for people to read; none of them is needed.
@@ -48,9 +56,13 @@ const PROBE: &str = "look-";
 /// Attempts to win a race for a name before something must be wrong.
 const RACES_MAX: u32 = 1000;
 
+/// No record is longer.
+const RECORD_BYTES_MAX: u64 = 64 << 10;
+
 /// The arbiter of one cluster, on its storage.
 #[derive(Debug)]
-pub struct FileArbiter {
+pub struct FileArbiter<F: ClusterFs = RealFs> {
+    fs: Arc<F>,
     root: PathBuf,
     /// Records never change, so each is read once. Names are not reused.
     peers: Mutex<HashMap<Incarnation, Peer>>,
@@ -61,18 +73,26 @@ impl FileArbiter {
     /// The arbiter on `storage`, which [`check_storage`] has approved.
     #[must_use]
     pub fn new(storage: &Path) -> Self {
-        Self { root: storage.join("cluster"), peers: Mutex::default(), terms: Mutex::default() }
+        Self::on(Arc::new(RealFs::default()), storage)
+    }
+}
+
+impl<F: ClusterFs> FileArbiter<F> {
+    /// The arbiter on a volume of any filesystem.
+    #[must_use]
+    pub fn on(fs: Arc<F>, storage: &Path) -> Self {
+        Self { fs, root: storage.join("cluster"), peers: Mutex::default(), terms: Mutex::default() }
     }
 
     /// Makes `folder/name` with this content, unless the name is taken. Says whether it is ours.
     fn create(&self, folder: &str, name: &str, record: &impl Record) -> io::Result<bool> {
         let temporary = self.root.join("tmp").join(format!("{name}.{:032x}", record.nonce()));
         let target = self.root.join(folder).join(name);
-        let mut file = File::create_new(&temporary)?;
-        file.write_all(&encode(record)?)?;
-        file.sync_all()?;
-        let linked = fs::hard_link(&temporary, &target);
-        let removed = fs::remove_file(&temporary);
+        let file = self.fs.create(&temporary)?;
+        file.write_at(&encode(record)?, 0)?;
+        file.sync_data()?;
+        let linked = self.fs.link(&temporary, &target);
+        let removed = self.fs.unlink(&temporary);
         let ours = match linked {
             Ok(()) => true,
             // The link may have been made although an error came back.
@@ -83,26 +103,38 @@ impl FileArbiter {
             },
         };
         removed?;
-        sync_folder(&self.root.join(folder))?;
+        self.fs.sync_dir(&self.root.join(folder))?;
         Ok(ours)
     }
 
+    fn nonce(&self) -> u128 {
+        u128::from(self.fs.nonce()) << 64 | u128::from(self.fs.nonce())
+    }
+
     fn read_nonce(&self, path: &Path) -> io::Result<u128> {
-        record::nonce(&fs::read(path)?)
+        record::nonce(&self.read(path)?)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let file = self.fs.open(path)?;
+        let length = file.length()?.min(RECORD_BYTES_MAX);
+        let mut content = vec![0; usize::try_from(length).unwrap_or_default()];
+        file.read_exact_at(&mut content, 0)?;
+        Ok(content)
     }
 
     /// The member's bit: the one it has, or the lowest free one.
     fn slot(&self, newcomer: &Newcomer) -> io::Result<u8> {
         for slot in 0..SLOTS_MAX {
             let path = self.root.join("slot").join(slot.to_string());
-            let content = match fs::read(&path) {
+            let content = match self.read(&path) {
                 Ok(content) => content,
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    let record = SlotRecord { member: newcomer.member.clone(), nonce: rand::random() };
+                    let record = SlotRecord { member: newcomer.member.clone(), nonce: self.nonce() };
                     if self.create("slot", &slot.to_string(), &record)? {
                         return Ok(slot);
                     }
-                    fs::read(&path)?
+                    self.read(&path)?
                 }
                 Err(error) => return Err(error),
             };
@@ -115,11 +147,11 @@ impl FileArbiter {
 
     /// The highest term there is, and the terms below it.
     fn terms(&self) -> io::Result<Vec<u64>> {
-        Ok(parse_terms(&list(&self.root.join("term"))?))
+        Ok(parse_terms(&self.fs.list(&self.root.join("term"))?))
     }
 
     fn highest_term(&self) -> io::Result<Option<TermRecord>> {
-        self.highest_of(&list(&self.root.join("term"))?)
+        self.highest_of(&self.fs.list(&self.root.join("term"))?)
     }
 
     fn highest_of(&self, names: &[String]) -> io::Result<Option<TermRecord>> {
@@ -127,7 +159,7 @@ impl FileArbiter {
         if let Some(known) = self.terms.lock().get(&term) {
             return Ok(Some(known.clone()));
         }
-        let file: TermFile = decode(&fs::read(self.root.join("term").join(term_name(term)))?)?;
+        let file: TermFile = decode(&self.read(&self.root.join("term").join(term_name(term)))?)?;
         let record = TermRecord { term, controller: file.controller };
         let mut known = self.terms.lock();
         known.clear();
@@ -142,7 +174,7 @@ impl FileArbiter {
     }
 
     fn read_drain(&self, term: u64, number: u64) -> io::Result<BTreeSet<MemberName>> {
-        let content = fs::read(self.root.join("term").join(drain_name(term, number)))?;
+        let content = self.read(&self.root.join("term").join(drain_name(term, number)))?;
         Ok(decode::<DrainFile>(&content)?.drained)
     }
 
@@ -150,7 +182,7 @@ impl FileArbiter {
         if let Some(known) = self.peers.lock().get(incarnation) {
             return Ok(known.clone());
         }
-        let content = fs::read(self.root.join("inc").join(incarnation.to_string()))?;
+        let content = self.read(&self.root.join("inc").join(incarnation.to_string()))?;
         let peer = decode::<PeerRecord>(&content)?.peer;
         self.peers.lock().insert(incarnation.clone(), peer.clone());
         Ok(peer)
@@ -161,12 +193,13 @@ impl FileArbiter {
     fn list_fresh(&self, folder: &str) -> io::Result<Vec<String>> {
         let folder = self.root.join(folder);
         // One that is younger than the volume.
-        fs::create_dir_all(&folder)?;
-        File::create_new(folder.join(format!("{PROBE}{:032x}-", rand::random::<u128>())))?;
-        let (probes, names): (Vec<_>, Vec<_>) = list(&folder)?.into_iter().partition(|name| name.starts_with(PROBE));
+        self.fs.create_dir(&folder).or_else(nothing_if_taken)?;
+        self.fs.create(&folder.join(format!("{PROBE}{:032x}-", self.nonce())))?;
+        let names = self.fs.list(&folder)?;
+        let (probes, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.starts_with(PROBE));
         // Those of others too: who probes at this moment does not need them any more, who died left them behind.
         for probe in probes {
-            fs::remove_file(folder.join(probe)).or_else(nothing_if_missing)?;
+            self.fs.unlink(&folder.join(probe)).or_else(nothing_if_missing)?;
         }
         Ok(names)
     }
@@ -177,9 +210,17 @@ impl FileArbiter {
 
     /// The tick of one live directory; nothing if it is just being made, swept, or renamed under our eyes.
     fn read_tick(&self, incarnation: &Incarnation) -> io::Result<Option<TickName>> {
-        match list(&self.live(incarnation)) {
+        match self.fs.list(&self.live(incarnation)) {
             Ok(names) => Ok(names.iter().find_map(|name| parse_tick(name))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_gone(&self, incarnation: &Incarnation) -> io::Result<bool> {
+        match self.fs.list(&self.live(incarnation)) {
+            Ok(_) => Ok(false),
+            Err(error) if is_missing(&error) => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -188,50 +229,55 @@ impl FileArbiter {
     fn sweep(&self, incarnation: &Incarnation) -> io::Result<()> {
         let directory = self.live(incarnation);
         for _ in 0..RACES_MAX {
-            match fs::remove_dir(&directory) {
+            match self.fs.remove_dir(&directory) {
                 Ok(()) => break,
                 Err(error) if error.kind() == ErrorKind::NotFound => break,
                 Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
                 Err(error) => return Err(error),
             }
-            for name in list(&directory).or_else(nothing_if_missing)? {
+            for name in self.fs.list(&directory).or_else(nothing_if_missing)? {
                 // Its owner may have renamed it meanwhile: the next round finds the new name.
-                fs::remove_file(directory.join(name)).or_else(nothing_if_missing)?;
+                self.fs.unlink(&directory.join(name)).or_else(nothing_if_missing)?;
             }
         }
         // `create_dir` would succeed if it were gone; only the removal itself proves that it is.
-        if let Err(error) = fs::remove_dir(&directory)
+        if let Err(error) = self.fs.remove_dir(&directory)
             && error.kind() != ErrorKind::NotFound
         {
             return Err(error);
         }
-        sync_folder(&self.root.join("live"))
+        self.fs.sync_dir(&self.root.join("live"))
     }
 
     /// Removes old records that only people read. Failures do not matter.
     fn tidy(&self, won: u64) {
         for term in self.terms().unwrap_or_default().into_iter().skip(HISTORY).filter(|term| *term < won) {
-            let _ = fs::remove_file(self.root.join("term").join(term_name(term)));
+            let _ = self.fs.unlink(&self.root.join("term").join(term_name(term)));
         }
     }
 
     fn tidy_incarnations(&self, latest: &Incarnation, numbers: &[u64]) {
         let keep = numbers.len().saturating_sub(HISTORY);
+        if keep == 0 {
+            return;
+        }
+        let Ok(live) = self.fs.list(&self.root.join("live")) else { return };
         for number in numbers.iter().take(keep) {
             let old = Incarnation { member: latest.member.clone(), number: *number };
             // A number that still lives must stay readable.
-            if !self.live(&old).exists() {
-                let _ = fs::remove_file(self.root.join("inc").join(old.to_string()));
+            if !live.contains(&old.to_string()) {
+                let _ = self.fs.unlink(&self.root.join("inc").join(old.to_string()));
             }
         }
     }
 }
 
-impl Arbiter for FileArbiter {
+impl<F: ClusterFs> Arbiter for FileArbiter<F> {
     fn enlist(&self, newcomer: &Newcomer) -> io::Result<Peer> {
         let slot = self.slot(newcomer)?;
         for _ in 0..RACES_MAX {
-            let names = list(&self.root.join("inc"))?;
+            // A number that an old listing lacks may have been used, and its record tidied away.
+            let names = self.list_fresh("inc")?;
             let of_member = names.iter().filter_map(|name| Incarnation::parse(name));
             let mut numbers: Vec<_> =
                 of_member.filter(|one| one.member == newcomer.member).map(|one| one.number).collect();
@@ -240,7 +286,7 @@ impl Arbiter for FileArbiter {
                 Incarnation { member: newcomer.member.clone(), number: numbers.last().map_or(1, |last| last + 1) };
             let peer =
                 Peer { incarnation: incarnation.clone(), slot, control: newcomer.control, handoff: newcomer.handoff };
-            let record = PeerRecord { peer: peer.clone(), nonce: rand::random() };
+            let record = PeerRecord { peer: peer.clone(), nonce: self.nonce() };
             if self.create("inc", &incarnation.to_string(), &record)? {
                 self.tidy_incarnations(&incarnation, &numbers);
                 return Ok(peer);
@@ -251,9 +297,9 @@ impl Arbiter for FileArbiter {
 
     fn appear(&self, incarnation: &Incarnation) -> io::Result<()> {
         let directory = self.live(incarnation);
-        fs::create_dir(&directory)?;
-        File::create_new(directory.join(tick_name(&TickName::default())))?.sync_all()?;
-        sync_folder(&self.root.join("live"))
+        self.fs.create_dir(&directory)?;
+        self.fs.create(&directory.join(tick_name(&TickName::default())))?.sync_data()?;
+        self.fs.sync_dir(&self.root.join("live"))
     }
 
     fn survey(&self) -> io::Result<Survey> {
@@ -265,7 +311,7 @@ impl Arbiter for FileArbiter {
             match self.peer(&incarnation) {
                 Ok(peer) => live.push(LiveEntry { peer, tick }),
                 // Swept and tidied since it was listed.
-                Err(error) if error.kind() == ErrorKind::NotFound && !self.live(&incarnation).exists() => {}
+                Err(error) if error.kind() == ErrorKind::NotFound && self.is_gone(&incarnation)? => {}
                 Err(error) => return Err(error),
             }
         }
@@ -277,7 +323,7 @@ impl Arbiter for FileArbiter {
     }
 
     fn win_term(&self, term: u64, candidate: &Incarnation) -> io::Result<TermRecord> {
-        let record = TermFile { controller: candidate.clone(), nonce: rand::random() };
+        let record = TermFile { controller: candidate.clone(), nonce: self.nonce() };
         let won = self.create("term", &term_name(term), &record)?;
         let highest = self.highest_term()?.ok_or_else(|| io::Error::other("the term just won is not listed"))?;
         if won && highest.term < term {
@@ -294,8 +340,11 @@ impl Arbiter for FileArbiter {
             return Ok(FenceOutcome::Superseded(higher));
         }
         if lease_left {
-            File::create(self.root.join("cool").join(incarnation.to_string()))?.sync_all()?;
-            sync_folder(&self.root.join("cool"))?;
+            self.fs
+                .create(&self.root.join("cool").join(incarnation.to_string()))
+                .map(drop)
+                .or_else(nothing_if_taken)?;
+            self.fs.sync_dir(&self.root.join("cool"))?;
         }
         self.sweep(incarnation)?;
         self.peers.lock().remove(incarnation);
@@ -303,21 +352,21 @@ impl Arbiter for FileArbiter {
     }
 
     fn cooled(&self, incarnation: &Incarnation) -> io::Result<()> {
-        fs::remove_file(self.root.join("cool").join(incarnation.to_string())).or_else(nothing_if_missing)
+        self.fs.unlink(&self.root.join("cool").join(incarnation.to_string())).or_else(nothing_if_missing)
     }
 
     fn record_drains(&self, record: &DrainRecord) -> io::Result<Option<TermRecord>> {
-        let file = DrainFile { drained: record.drained.clone(), nonce: rand::random() };
+        let file = DrainFile { drained: record.drained.clone(), nonce: self.nonce() };
         let is_ours = self.create("term", &drain_name(record.term, record.number), &file)?;
         // An earlier attempt may have succeeded and been reported as failed.
         if !is_ours && self.read_drain(record.term, record.number)? != record.drained {
             return Err(io::Error::other("another decision has this number"));
         }
-        let names = list(&self.root.join("term"))?;
+        let names = self.fs.list(&self.root.join("term"))?;
         for (term, number) in names.iter().filter_map(|name| parse_drain(name)) {
             if (term, number) < (record.term, record.number) {
                 // One that stays counts for nothing.
-                let _ = fs::remove_file(self.root.join("term").join(drain_name(term, number)));
+                let _ = self.fs.unlink(&self.root.join("term").join(drain_name(term, number)));
             }
         }
         Ok(self.highest_of(&names)?.filter(|highest| highest.term > record.term))
@@ -330,8 +379,9 @@ impl Arbiter for FileArbiter {
     fn tick(&self, incarnation: &Incarnation, name: &mut TickName, sees: Slots) -> Result<(), TickError> {
         let directory = self.live(incarnation);
         let next = |name: &TickName| TickName { counter: name.counter + 1, sees };
-        let rename =
-            |from: &TickName, to: &TickName| fs::rename(directory.join(tick_name(from)), directory.join(tick_name(to)));
+        let rename = |from: &TickName, to: &TickName| {
+            self.fs.rename(&directory.join(tick_name(from)), &directory.join(tick_name(to)))
+        };
         let once = next(name);
         match rename(name, &once) {
             Ok(()) => {
@@ -386,26 +436,16 @@ fn parse_tick(name: &str) -> Option<TickName> {
 
 /// NFS says that a directory is gone in two ways.
 fn is_missing(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::STALE.raw_os_error())
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::StaleNetworkFileHandle)
 }
 
 fn nothing_if_missing<T: Default>(error: io::Error) -> io::Result<T> {
     if is_missing(&error) { Ok(T::default()) } else { Err(error) }
 }
 
-/// The names in a folder; one that is no UTF-8 is none of ours.
-fn list(folder: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        if let Ok(name) = entry?.file_name().into_string() {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+/// For what may have been made before.
+fn nothing_if_taken(error: io::Error) -> io::Result<()> {
+    if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
 }
 
 #[cfg(test)]

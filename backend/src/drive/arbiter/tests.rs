@@ -1,8 +1,9 @@
-use std::sync::Barrier;
+use std::{fs, sync::Barrier};
 
 use laniakea_directory::{ClusterName, MemberName};
 
 use super::*;
+use crate::store::fs::{Fs as _, SimulatedFs, simulated::Caching};
 
 fn storage() -> (tempfile::TempDir, FileArbiter) {
     let folder = tempfile::tempdir().unwrap();
@@ -59,8 +60,8 @@ fn a_number_is_never_used_again_however_old_records_are_tidied() {
     for number in 1..=40 {
         assert_eq!(arbiter.enlist(&newcomer("a")).unwrap().incarnation.number, number);
     }
-    assert!(list(&arbiter.root.join("inc")).unwrap().len() <= HISTORY + 1);
-    assert_eq!(list(&arbiter.root.join("tmp")).unwrap(), [""; 0]);
+    assert!(arbiter.fs.list(&arbiter.root.join("inc")).unwrap().len() <= HISTORY + 1);
+    assert_eq!(arbiter.fs.list(&arbiter.root.join("tmp")).unwrap(), [""; 0]);
 }
 
 #[test]
@@ -171,4 +172,38 @@ fn whoever_asks_for_a_term_that_is_taken_learns_who_holds_the_highest() {
     }
     // Term 1 has been tidied away; taking the name again wins nothing.
     assert_eq!(arbiter.win_term(1, &b.incarnation).unwrap().term, 20);
+}
+
+#[test]
+fn every_cache_that_was_measured_or_assumed_leaves_fence_tick_and_term_right() {
+    for caching in [Caching::Strict, Caching::NfsDefault, Caching::GlusterDefault, Caching::AsAssumed] {
+        let fs = SimulatedFs::new();
+        fs.create_dir(Path::new("/s")).unwrap();
+        make_folders(&fs, Path::new("/s")).unwrap();
+        let [one, other] = [(); 2].map(|()| FileArbiter::on(Arc::new(fs.join(caching)), Path::new("/s")));
+        // Both have looked before anything was there.
+        assert_eq!(one.survey().unwrap(), other.survey().unwrap());
+        let mut number = 0;
+        for round in 1..=20 {
+            let [a, b] = [&one, &other].map(|arbiter| arbiter.enlist(&newcomer("a")).unwrap().incarnation);
+            assert!(number < a.number && a.number < b.number, "{caching:?}: numbers rise in round {round}");
+            number = b.number;
+            one.appear(&a).unwrap();
+            other.appear(&b).unwrap();
+            let seen = |arbiter: &FileArbiter<SimulatedFs>| {
+                arbiter.survey().unwrap().live.into_iter().map(|entry| entry.peer.incarnation).collect::<Vec<_>>()
+            };
+            assert_eq!((seen(&one), seen(&other)), (vec![a.clone(), b.clone()], vec![a.clone(), b.clone()]));
+            let won = one.win_term(round, &a).unwrap();
+            assert_eq!(won, TermRecord { term: round, controller: a.clone() });
+            assert_eq!(other.win_term(round, &b).unwrap().controller, a);
+            let mut name = TickName::default();
+            other.tick(&b, &mut name, Slots(1)).unwrap();
+            assert_eq!(one.fence(&b, round, true).unwrap(), FenceOutcome::Fenced);
+            assert!(matches!(other.tick(&b, &mut name, Slots(1)), Err(TickError::Fenced)), "{caching:?}");
+            assert_eq!(other.survey().unwrap().cooling, std::slice::from_ref(&b));
+            other.cooled(&b).unwrap();
+            one.depart(&a).unwrap();
+        }
+    }
 }

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use laniakea_directory::ClusterName;
 
+use crate::store::fs::{Fs, RealFs};
+
 /// The name of the marker in the storage's root.
 const MARKER: &str = "laniakea-volume";
 
@@ -69,11 +71,20 @@ pub fn initialise_storage(storage: &Path, cluster: &ClusterName) -> Result<(), V
             return Err(VolumeError::NotEmpty(storage.to_owned()));
         }
     }
-    for folder in ["term", "inc", "slot", "live", "cool", "tmp"] {
-        fs::create_dir_all(storage.join("cluster").join(folder)).map_err(failed)?;
-    }
+    make_folders(&RealFs::default(), storage).map_err(failed)?;
     write_marker(storage, cluster).map_err(failed)?;
     check_storage(storage, cluster)
+}
+
+/// Makes the folders that the arbiter works in, where they are missing.
+pub(crate) fn make_folders(fs: &impl Fs, storage: &Path) -> io::Result<()> {
+    let cluster = storage.join("cluster");
+    let folders = ["term", "inc", "slot", "live", "cool", "tmp"].map(|folder| cluster.join(folder));
+    for folder in std::iter::once(&cluster).chain(&folders) {
+        fs.create_dir(folder).or_else(super::nothing_if_taken)?;
+    }
+    fs.sync_dir(&cluster)?;
+    fs.sync_dir(storage)
 }
 
 /// Says whether `storage` is the mounted volume of this cluster, in a format this program knows.

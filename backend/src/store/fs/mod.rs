@@ -1,8 +1,8 @@
 //! The disk as the store sees it: one narrow trait with two implementations, the real one and a simulated one.
 //!
 //! Only operations that were exact on every shared filesystem measured are here: exclusive creation, `link`, positional
-//! reads and writes, sync, listing. There is deliberately no rename, no truncation, no append mode, no memory map, no
-//! lock and no modification time. A file is written through the handle that created it and through no other, so "one
+//! reads and writes, sync, listing; and, for the cluster's own directory alone, rename and the removal of directories
+//! ([`ClusterFs`]). There is deliberately no truncation, no append mode, no memory map, no lock and no modification time. A file is written through the handle that created it and through no other, so "one
 //! writer per file" needs no check at run time.
 
 mod real;
@@ -70,6 +70,23 @@ pub trait Fs: Send + Sync + 'static {
 
     /// Names the process, for the people who read segment headers. At most [`IDENTITY_BYTES_MAX`] bytes count.
     fn identity(&self) -> &str;
+}
+
+/// What the cluster's own directory needs besides: names that move, and directories that go. The store has no use for
+/// either, and its logs, which know [`Fs`] alone, cannot reach them.
+pub trait ClusterFs: Fs {
+    /// Gives a file another name in the same directory.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if there is no such name, or its directory was removed. The answer may be lost on the
+    /// way: after an error the new name may be there.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory. Nothing can be made or renamed in it afterwards.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::DirectoryNotEmpty`] if there is a name in it, [`io::ErrorKind::NotFound`] if it is gone.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
 }
 
 /// The longest [`Fs::identity`] that is written down.

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{Fs, FsFile};
+use super::{ClusterFs, Fs, FsFile};
 
 /// Files of accounts are for the member's own user alone.
 const FILE_MODE: u32 = 0o600;
@@ -67,6 +67,16 @@ impl Fs for RealFs {
 
     fn identity(&self) -> &str {
         &self.identity
+    }
+}
+
+impl ClusterFs for RealFs {
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
     }
 }
 

@@ -39,6 +39,8 @@ struct DirState {
     durable: BTreeMap<String, Entry>,
     /// What happened to names since the last sync of the directory, in order.
     pending: Vec<(String, Option<Entry>)>,
+    /// It has no name any more, unless a loss of power brings it back.
+    removed: bool,
 }
 
 /// Files and directories, as seen now and as they would be after a loss of power.
@@ -79,24 +81,45 @@ impl Disk {
     pub fn unlink(&mut self, path: &Path) -> io::Result<()> {
         self.look_up(path)?;
         let (dir, name) = self.dir_of(path)?;
-        dir.current.remove(&name);
-        dir.pending.push((name, None));
+        dir.change(name, None);
+        Ok(())
+    }
+
+    /// Gives a file another name in the same directory; whoever had that name loses it.
+    pub fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let inode = self.look_up(from)?;
+        if from.parent() != to.parent() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let (dir, to) = self.dir_of(to)?;
+        dir.change(to, Some(Entry::File(inode)));
+        self.unlink(from)
+    }
+
+    pub fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
+        let dir = self.dir_mut(path)?;
+        if !dir.current.is_empty() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        dir.removed = true;
+        let (parent, name) = self.dir_of(path)?;
+        parent.change(name, None);
         Ok(())
     }
 
     pub fn create_dir(&mut self, path: &Path) -> io::Result<()> {
         self.add(path, Entry::Dir)?;
-        self.dirs.entry(path.to_owned()).or_default();
+        self.dirs.insert(path.to_owned(), DirState::default());
         Ok(())
     }
 
     pub fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        let dir = self.dirs.get(path).ok_or(io::ErrorKind::NotFound)?;
+        let dir = self.dirs.get(path).filter(|dir| !dir.removed).ok_or(io::ErrorKind::NotFound)?;
         Ok(dir.current.keys().cloned().collect())
     }
 
     pub fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
-        let dir = self.dirs.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
+        let dir = self.dir_mut(path)?;
         dir.durable = dir.current.clone();
         dir.pending.clear();
         Ok(())
@@ -164,7 +187,7 @@ impl Disk {
                     };
                 }
             }
-            left.dirs.insert(path.clone(), DirState { current: names.clone(), durable: names, pending: Vec::new() });
+            left.dirs.insert(path.clone(), DirState { current: names.clone(), durable: names, ..DirState::default() });
         }
         left.drop_lost_directories();
         left
@@ -188,20 +211,30 @@ impl Disk {
         if dir.current.contains_key(&name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        dir.current.insert(name.clone(), entry);
-        dir.pending.push((name, Some(entry)));
+        dir.change(name, Some(entry));
         Ok(())
     }
 
     fn dir_of(&mut self, path: &Path) -> io::Result<(&mut DirState, String)> {
         let name = path.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::InvalidInput)?.to_owned();
         let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        let dir = self.dirs.get_mut(parent).ok_or(io::ErrorKind::NotFound)?;
-        Ok((dir, name))
+        Ok((self.dir_mut(parent)?, name))
+    }
+
+    fn dir_mut(&mut self, path: &Path) -> io::Result<&mut DirState> {
+        Ok(self.dirs.get_mut(path).filter(|dir| !dir.removed).ok_or(io::ErrorKind::NotFound)?)
     }
 }
 
 impl DirState {
+    fn change(&mut self, name: String, entry: Option<Entry>) {
+        match entry {
+            Some(entry) => self.current.insert(name.clone(), entry),
+            None => self.current.remove(&name),
+        };
+        self.pending.push((name, entry));
+    }
+
     /// The names in doubt, with the number of their changes.
     fn unsynced_names(&self) -> BTreeMap<String, usize> {
         let mut names = BTreeMap::new();

@@ -7,6 +7,7 @@
 mod disk;
 mod gate;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use parking_lot::{Mutex, MutexGuard};
 pub use gate::Gate;
 
 use self::disk::{Disk, Inode, Write, apply};
-use super::{Fs, FsFile};
+use super::{ClusterFs, Fs, FsFile};
 
 /// What a member's mount shows of the other members' changes, as measured on real ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,6 +30,9 @@ pub enum Caching {
     NfsDefault,
     /// GlusterFS as installed by default: a file that was read once is read from memory ever after.
     GlusterDefault,
+    /// As bad as the assumptions allow: names and listings stay what they were when this member last changed the
+    /// directory.
+    AsAssumed,
 }
 
 /// What goes wrong at one operation.
@@ -50,6 +54,7 @@ pub enum Fault {
 #[derive(Debug, Clone)]
 pub struct SimulatedFs {
     world: Arc<Mutex<World>>,
+    /// The process.
     member: usize,
     identity: String,
 }
@@ -64,21 +69,31 @@ pub struct SimulatedFile {
 #[derive(Debug, Default)]
 struct World {
     disk: Disk,
+    mounts: Vec<Mount>,
     members: Vec<Member>,
     without_power: bool,
+    full: bool,
     nonces: u64,
 }
 
+/// What a host's kernel remembers of the filesystem.
 #[derive(Debug, Default)]
-struct Member {
+struct Mount {
     caching: Caching,
-    /// Writes stay in the member's memory until they are synced.
+    /// Writes stay in the host's memory until they are synced.
     writes_back_late: bool,
-    dead: bool,
     dirty: BTreeMap<Inode, Vec<Write>>,
     missing: BTreeSet<PathBuf>,
     found: BTreeMap<PathBuf, Inode>,
     contents: BTreeMap<Inode, Vec<u8>>,
+    listings: BTreeMap<PathBuf, Vec<String>>,
+}
+
+/// A process on a host.
+#[derive(Debug, Default)]
+struct Member {
+    mount: usize,
+    dead: bool,
     operations: u64,
     faults: BTreeMap<u64, Fault>,
     gates: BTreeMap<u64, Arc<Gate>>,
@@ -98,41 +113,87 @@ impl SimulatedFs {
     }
 
     fn on(disk: Disk) -> Self {
-        let world = World { disk, members: vec![Member::default()], ..World::default() };
+        let (mounts, members) = (vec![Mount::default()], vec![Member::default()]);
+        let world = World { disk, mounts, members, ..World::default() };
         Self { world: Arc::new(Mutex::new(world)), member: 0, identity: "member-0".to_owned() }
     }
 
-    /// Another member of the same filesystem.
+    /// Another member of the same filesystem, on a host of its own.
     #[must_use]
     pub fn join(&self, caching: Caching) -> Self {
+        let mount = {
+            let mut world = self.world.lock();
+            world.mounts.push(Mount { caching, ..Mount::default() });
+            world.mounts.len() - 1
+        };
+        self.start(mount)
+    }
+
+    /// Another process on the same host, with its caches.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let mount = self.with_member(|member| member.mount);
+        self.start(mount)
+    }
+
+    fn start(&self, mount: usize) -> Self {
         let mut world = self.world.lock();
-        world.members.push(Member { caching, ..Member::default() });
+        world.members.push(Member { mount, ..Member::default() });
         let member = world.members.len() - 1;
         Self { world: Arc::clone(&self.world), member, identity: format!("member-{member}") }
     }
 
-    /// Lets this member's writes stay in its memory until it syncs them or [`Self::write_back`] is called.
+    /// Lets this host's writes stay in its memory until they are synced or [`Self::write_back`] is called.
     pub fn write_back_late(&self) {
-        self.with_member(|member| member.writes_back_late = true);
+        self.with_mount(|mount| mount.writes_back_late = true);
     }
 
-    /// Sends all that this member has in memory to the file server, as its kernel may do at any time.
+    /// Sends all that this host has in memory to the file server, as its kernel may do at any time.
     pub fn write_back(&self) {
+        let dirty = self.with_mount(|mount| std::mem::take(&mut mount.dirty));
         let mut world = self.world.lock();
-        let dirty = world.member(self.member).map(|member| std::mem::take(&mut member.dirty)).unwrap_or_default();
-        for (inode, write) in dirty.into_iter().flat_map(|(inode, writes)| writes.into_iter().map(move |w| (inode, w)))
-        {
-            world.disk.write(inode, write);
+        for (inode, writes) in dirty {
+            writes.into_iter().for_each(|write| world.disk.write(inode, write));
         }
     }
 
-    /// Lets this member's caches expire.
+    /// Lets this host's caches expire.
     pub fn expire_caches(&self) {
-        self.with_member(|member| {
-            member.missing.clear();
-            member.found.clear();
-            member.contents.clear();
-        });
+        self.with_mount(Mount::forget);
+    }
+
+    /// The process dies; what it wrote stays with its host.
+    pub fn kill(&self) {
+        self.with_member(|member| member.dead = true);
+    }
+
+    /// The host loses power, and with it all that it had not written back. Its processes die.
+    pub fn lose_host(&self) {
+        let index = self.with_member(|member| member.mount);
+        let mut world = self.world.lock();
+        world.members.iter_mut().filter(|member| member.mount == index).for_each(|member| member.dead = true);
+        if let Some(mount) = world.mounts.get_mut(index) {
+            mount.forget();
+            mount.dirty.clear();
+        }
+    }
+
+    /// Every host and the file server lose power, and get it back. All processes die. `choose` says which of so many ways
+    /// each thing comes out that this leaves to chance.
+    pub fn black_out(&self, mut choose: impl FnMut(usize) -> usize) {
+        let mut world = self.world.lock();
+        let fate: Vec<usize> = world.disk.chances().into_iter().map(&mut choose).collect();
+        world.disk = world.disk.after_power_loss(&fate);
+        world.members.iter_mut().for_each(|member| member.dead = true);
+        for mount in &mut world.mounts {
+            mount.forget();
+            mount.dirty.clear();
+        }
+    }
+
+    /// Fills the storage, or makes room: while it is full nothing can be created or written.
+    pub fn fill(&self, full: bool) {
+        self.world.lock().full = full;
     }
 
     /// Whether operations can succeed at all.
@@ -187,6 +248,10 @@ impl SimulatedFs {
         Ok(())
     }
 
+    fn with_mount<T: Default>(&self, act: impl FnOnce(&mut Mount) -> T) -> T {
+        self.world.lock().mount(self.member).map(act).unwrap_or_default()
+    }
+
     fn with_member<T: Default>(&self, act: impl FnOnce(&mut Member) -> T) -> T {
         self.world.lock().member(self.member).map(act).unwrap_or_default()
     }
@@ -236,45 +301,69 @@ impl World {
         self.members.get_mut(member)
     }
 
+    fn mount(&mut self, member: usize) -> Option<&mut Mount> {
+        self.mounts.get_mut(self.members.get(member)?.mount)
+    }
+
+    fn check_room(&self) -> io::Result<()> {
+        if self.full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
     fn look_up(&mut self, member: usize, path: &Path) -> io::Result<Inode> {
         let truth = self.disk.look_up(path);
-        let Some(member) = self.members.get_mut(member) else { return truth };
-        match member.caching {
+        let Some(mount) = self.mount(member) else { return truth };
+        match mount.caching {
             Caching::Strict => return truth,
-            Caching::NfsDefault if member.missing.contains(path) => return Err(io::ErrorKind::NotFound.into()),
-            Caching::NfsDefault | Caching::GlusterDefault => {}
+            Caching::NfsDefault | Caching::AsAssumed if mount.missing.contains(path) => {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            Caching::NfsDefault | Caching::GlusterDefault | Caching::AsAssumed => {}
         }
-        if let Some(inode) = member.found.get(path) {
+        if let Some(inode) = mount.found.get(path) {
             return Ok(*inode);
         }
         match &truth {
-            Ok(inode) => member.found.insert(path.to_owned(), *inode).is_none(),
-            Err(_) => member.missing.insert(path.to_owned()),
+            Ok(inode) => mount.found.insert(path.to_owned(), *inode).is_none(),
+            Err(_) => mount.missing.insert(path.to_owned()),
         };
         truth
     }
 
+    fn list(&mut self, member: usize, path: &Path) -> io::Result<Vec<String>> {
+        let truth = self.disk.list(path);
+        match self.mount(member) {
+            Some(mount) if mount.caching == Caching::AsAssumed => match (mount.listings.get(path), truth) {
+                (Some(old), _) => Ok(old.clone()),
+                (None, Ok(names)) => Ok(mount.listings.entry(path.to_owned()).or_insert(names).clone()),
+                (None, Err(error)) => Err(error),
+            },
+            _ => truth,
+        }
+    }
+
     /// What a member sees of a file.
-    fn view(&mut self, member: usize, inode: Inode) -> Vec<u8> {
-        let mut bytes = self.disk.bytes(inode).to_vec();
-        let Some(member) = self.members.get_mut(member) else { return bytes };
-        if member.caching == Caching::GlusterDefault {
-            bytes.clone_from(member.contents.entry(inode).or_insert(bytes.clone()));
+    fn view(&mut self, member: usize, inode: Inode) -> Cow<'_, [u8]> {
+        let truth = self.disk.bytes(inode);
+        let mount = self.members.get(member).and_then(|member| self.mounts.get_mut(member.mount));
+        let Some(mount) = mount else { return Cow::Borrowed(truth) };
+        let mut seen = Cow::Borrowed(truth);
+        if mount.caching == Caching::GlusterDefault {
+            seen = Cow::Borrowed(mount.contents.entry(inode).or_insert_with(|| truth.to_vec()));
         }
-        for write in member.dirty.get(&inode).into_iter().flatten() {
-            apply(&mut bytes, write);
+        for write in mount.dirty.get(&inode).into_iter().flatten() {
+            apply(seen.to_mut(), write);
         }
-        bytes
+        seen
     }
 
     fn write(&mut self, member: usize, inode: Inode, offset: u64, bytes: &[u8]) {
         let write = Write { offset: offset as usize, bytes: bytes.to_vec(), stuck: false };
-        if let Some(member) = self.members.get_mut(member) {
-            if let Some(cached) = member.contents.get_mut(&inode) {
+        if let Some(mount) = self.mount(member) {
+            if let Some(cached) = mount.contents.get_mut(&inode) {
                 apply(cached, &write);
             }
-            if member.writes_back_late {
-                member.dirty.entry(inode).or_default().push(write);
+            if mount.writes_back_late {
+                mount.dirty.entry(inode).or_default().push(write);
                 return;
             }
         }
@@ -282,18 +371,28 @@ impl World {
     }
 
     fn flush(&mut self, member: usize, inode: Inode) {
-        let dirty = self.members.get_mut(member).and_then(|member| member.dirty.remove(&inode));
+        let dirty = self.mount(member).and_then(|mount| mount.dirty.remove(&inode));
         for write in dirty.into_iter().flatten() {
             self.disk.write(inode, write);
         }
     }
 
-    /// A member knows of its own changes.
+    /// A host knows of its own changes, also of those that failed.
     fn know(&mut self, member: usize, path: &Path) {
-        if let Some(member) = self.members.get_mut(member) {
-            member.missing.remove(path);
-            member.found.remove(path);
+        if let Some(mount) = self.mount(member) {
+            mount.missing.remove(path);
+            mount.found.remove(path);
+            mount.listings.remove(path.parent().unwrap_or(path));
         }
+    }
+}
+
+impl Mount {
+    fn forget(&mut self) {
+        self.missing.clear();
+        self.found.clear();
+        self.contents.clear();
+        self.listings.clear();
     }
 }
 
@@ -303,6 +402,7 @@ impl Fs for SimulatedFs {
     fn create(&self, path: &Path) -> io::Result<SimulatedFile> {
         self.operate(|world, member| {
             world.know(member, path);
+            world.check_room()?;
             world.disk.create(path)
         })
         .map(|inode| self.file(inode))
@@ -327,7 +427,11 @@ impl Fs for SimulatedFs {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.operate(|world, _| world.disk.create_dir(path))
+        self.operate(|world, member| {
+            world.know(member, path);
+            world.check_room()?;
+            world.disk.create_dir(path)
+        })
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -335,7 +439,7 @@ impl Fs for SimulatedFs {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.operate(|world, _| world.disk.list(path))
+        self.operate(|world, member| world.list(member, path))
     }
 
     fn nonce(&self) -> u64 {
@@ -347,6 +451,23 @@ impl Fs for SimulatedFs {
 
     fn identity(&self) -> &str {
         &self.identity
+    }
+}
+
+impl ClusterFs for SimulatedFs {
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.operate(|world, member| {
+            world.know(member, from);
+            world.know(member, to);
+            world.disk.rename(from, to)
+        })
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.operate(|world, member| {
+            world.know(member, path);
+            world.disk.remove_dir(path)
+        })
     }
 }
 
@@ -365,6 +486,7 @@ impl FsFile for SimulatedFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let (mut world, fault) = self.fs.begin()?;
+        world.check_room()?;
         let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
         let written = if fault == Some(Fault::Halfway) { half } else { bytes };
         world.write(self.fs.member, self.inode, offset, written);
@@ -483,7 +605,7 @@ mod tests {
     #[test]
     fn mutations_are_never_stale() {
         let fs = SimulatedFs::new();
-        for caching in [Caching::Strict, Caching::NfsDefault, Caching::GlusterDefault] {
+        for caching in [Caching::Strict, Caching::NfsDefault, Caching::GlusterDefault, Caching::AsAssumed] {
             let member = fs.join(caching);
             let path = format!("/{caching:?}");
             assert!(member.open(Path::new(&path)).is_err());
@@ -492,6 +614,59 @@ mod tests {
             fs.unlink(Path::new(&path)).unwrap();
             assert_eq!(member.unlink(Path::new(&path)).unwrap_err().kind(), io::ErrorKind::NotFound);
         }
+    }
+
+    #[test]
+    fn a_listing_may_be_old_until_this_member_changes_the_directory() {
+        let fs = SimulatedFs::new();
+        let member = fs.join(Caching::AsAssumed);
+        assert_eq!(member.list(Path::new("/")).unwrap(), [""; 0]);
+        file(&fs, "/a", b"");
+        assert_eq!(member.list(Path::new("/")).unwrap(), [""; 0]);
+        file(&member, "/b", b"");
+        assert_eq!(member.list(Path::new("/")).unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn nothing_happens_in_a_directory_that_a_peer_has_removed() {
+        let fs = SimulatedFs::new();
+        for caching in [Caching::Strict, Caching::NfsDefault, Caching::GlusterDefault, Caching::AsAssumed] {
+            let member = fs.join(caching);
+            let (dir, old, new) = (Path::new("/d"), Path::new("/d/old"), Path::new("/d/new"));
+            member.create_dir(dir).unwrap();
+            file(&member, "/d/old", b"");
+            assert_eq!(fs.remove_dir(dir).unwrap_err().kind(), io::ErrorKind::DirectoryNotEmpty);
+            member.rename(old, new).unwrap();
+            fs.unlink(new).unwrap();
+            fs.remove_dir(dir).unwrap();
+            assert_eq!(member.rename(new, old).unwrap_err().kind(), io::ErrorKind::NotFound);
+            assert_eq!(member.create(old).unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
+    }
+
+    #[test]
+    fn a_removed_directory_may_come_back_until_its_parent_is_synced() {
+        let fs = SimulatedFs::new();
+        let dir = Path::new("/d");
+        fs.create_dir(dir).unwrap();
+        fs.sync_dir(Path::new("/")).unwrap();
+        fs.remove_dir(dir).unwrap();
+        assert!(fs.after_power_loss(&[0]).list(dir).is_ok() && fs.after_power_loss(&[1]).list(dir).is_err());
+        fs.sync_dir(Path::new("/")).unwrap();
+        assert!(fs.after_power_loss(&[0]).list(dir).is_err());
+    }
+
+    #[test]
+    fn a_host_that_loses_power_loses_what_it_had_not_written_back() {
+        let fs = SimulatedFs::new();
+        let host = fs.join(Caching::Strict);
+        host.write_back_late();
+        file(&host, "/a", b"synced").sync_data().unwrap();
+        file(&host, "/b", b"late");
+        host.lose_host();
+        assert!(host.list(Path::new("/")).is_err());
+        let again = host.again();
+        assert_eq!((read(&again, "/a").unwrap(), read(&again, "/b").unwrap()), (b"synced".to_vec(), b"".to_vec()));
     }
 
     #[test]
