@@ -14,6 +14,7 @@ mod drill;
 mod exit;
 mod explain;
 mod installation;
+mod probe;
 mod role;
 mod router;
 mod store;

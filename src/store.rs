@@ -14,9 +14,12 @@ use laniakea_backend::store::{
 };
 use serde_json::{Value, json};
 
-use crate::exit::{Failure, say, say_json};
+use crate::{
+    exit::{Failure, say, say_json},
+    probe::Probe,
+};
 
-/// Check and show what is on a storage. Nothing is written.
+/// Check and show what is on a storage, and try whether it may carry a cluster.
 #[derive(clap::Subcommand)]
 pub enum Store {
     /// Read every byte of accounts and queue shards, and tell what is damaged.
@@ -40,6 +43,7 @@ Exit code 78 if anything is damaged.")]
         /// Its directory.
         directory: PathBuf,
     },
+    Probe(Probe),
 }
 
 impl Store {
@@ -50,6 +54,7 @@ impl Store {
                 let audit = dump(&RealFs::default(), &directory, &mut io::stdout().lock());
                 judge(&directory, audit).map(|_| ())
             }
+            Self::Probe(probe) => probe.run(),
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod deliver;
 pub mod drive;
 pub mod mailbox;
+pub mod probe;
 pub mod queue;
 pub mod session;
 

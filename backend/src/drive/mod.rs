@@ -10,6 +10,7 @@ pub mod login;
 pub mod mail;
 pub mod member;
 pub mod owned;
+pub mod probe;
 pub mod registry;
 pub mod run;
 pub mod session;

@@ -45,7 +45,7 @@ use crate::{
 use record::{DrainFile, PeerRecord, Record, SlotRecord, TermFile, decode, encode};
 #[cfg(test)]
 pub(crate) use volume::make_folders;
-pub use volume::{VOLUME_FORMAT, VolumeError, check_storage, initialise_storage};
+pub use volume::{VOLUME_FORMAT, VolumeError, check_storage, cluster_of, initialise_storage};
 
 /// Terms and incarnations that are kept for people to read; none of them is needed.
 const HISTORY: usize = 16;
@@ -192,7 +192,7 @@ impl<F: ClusterFs> FileArbiter<F> {
     /// changed; and whoever joins or gathers must miss nobody.
     fn list_fresh(&self, folder: &str) -> io::Result<Vec<String>> {
         let folder = self.root.join(folder);
-        // One that is younger than the volume.
+        // One that is younger than the volume; but never the cluster's own: where that is missing, nothing is mounted.
         self.fs.create_dir(&folder).or_else(nothing_if_taken)?;
         self.fs.create(&folder.join(format!("{PROBE}{:032x}-", self.nonce())))?;
         let names = self.fs.list(&folder)?;

@@ -108,6 +108,13 @@ pub fn check_storage(storage: &Path, cluster: &ClusterName) -> Result<(), Volume
     Ok(())
 }
 
+/// The cluster whose volume `storage` is, as far as its marker can be read.
+#[must_use]
+pub fn cluster_of(storage: &Path) -> Option<String> {
+    let content = fs::read(storage.join(MARKER)).ok()?;
+    serde_json::from_slice::<Marker>(&content).ok().map(|marker| marker.cluster)
+}
+
 /// Links the marker into place, so that it exists only with its content.
 fn write_marker(storage: &Path, cluster: &ClusterName) -> io::Result<()> {
     let marker = Marker { format: VOLUME_FORMAT, cluster: cluster.to_string() };

@@ -1,8 +1,8 @@
 //! Members prove to one another that they hold the cluster's key, then seal every frame with it.
 //!
 //! ```text
-//! dialler  → acceptor   "LNKC" version nonce
-//! acceptor → dialler    "LNKC" version nonce length peer tag
+//! dialler  → acceptor   magic version nonce                    magic: "LNKC" for a link, "LNKP" for a probe
+//! acceptor → dialler    magic version nonce length peer tag
 //! dialler  → acceptor   length peer tag
 //! then, both ways       length payload tag
 //! ```
@@ -19,21 +19,53 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::cluster::{PROTOCOL_VERSION, Peer};
 
-/// First bytes of every link.
-const MAGIC: &[u8; 4] = b"LNKC";
+/// What a connection is for. Whatever is proved for one purpose proves nothing for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::drive) enum Purpose {
+    /// The cluster's protocol, between members.
+    Link,
+    /// An examination of the filesystem that both ends have mounted.
+    Probe,
+}
+
+impl Purpose {
+    /// First bytes of every connection.
+    const fn magic(self) -> &'static [u8; 4] {
+        match self {
+            Self::Link => b"LNKC",
+            Self::Probe => b"LNKP",
+        }
+    }
+
+    /// What dialler and acceptor are called in proofs.
+    const fn labels(self) -> [&'static str; 2] {
+        match self {
+            Self::Link => ["dialler", "acceptor"],
+            Self::Probe => ["prober", "examiner"],
+        }
+    }
+
+    /// What the frames of dialler and acceptor are called in proofs.
+    const fn speakers(self) -> [&'static str; 2] {
+        match self {
+            Self::Link => ["dialler speaks", "acceptor speaks"],
+            Self::Probe => ["prober speaks", "examiner speaks"],
+        }
+    }
+}
 
 /// Length of a nonce.
 const NONCE: usize = 32;
 
 /// Length of a tag.
-pub(super) const TAG: usize = 32;
+pub(in crate::drive) const TAG: usize = 32;
 
 /// Longest description of a peer.
 const PEER_BYTES_MAX: usize = 1024;
 
 /// What proves membership: the cluster's key and name.
 #[derive(Clone)]
-pub(super) struct Credentials {
+pub(in crate::drive) struct Credentials {
     key: Key,
     cluster: Vec<u8>,
 }
@@ -46,24 +78,26 @@ impl std::fmt::Debug for Credentials {
 
 /// Seals the frames of one direction, in order.
 #[derive(Debug)]
-pub(super) struct Sealer {
+pub(in crate::drive) struct Sealer {
     key: Key,
     number: u64,
 }
 
 /// What a handshake yields.
 #[derive(Debug)]
-pub(super) struct Proven {
+pub(in crate::drive) struct Proven {
+    /// What the connection is for.
+    pub(in crate::drive) purpose: Purpose,
     /// The other end.
-    pub(super) peer: Peer,
+    pub(in crate::drive) peer: Peer,
     /// For what we send.
-    pub(super) sealer: Sealer,
+    pub(in crate::drive) sealer: Sealer,
     /// For what we receive.
-    pub(super) opener: Sealer,
+    pub(in crate::drive) opener: Sealer,
 }
 
 impl Credentials {
-    pub(super) fn new(key: &[u8; 32], cluster: &str) -> Self {
+    pub(in crate::drive) fn new(key: &[u8; 32], cluster: &str) -> Self {
         Self { key: Key::new(HMAC_SHA256, key), cluster: cluster.as_bytes().to_vec() }
     }
 
@@ -97,51 +131,65 @@ impl Credentials {
     }
 
     /// Proves who dials, and learns who answers.
-    pub(super) async fn dial<S>(&self, stream: &mut S, me: &Peer) -> io::Result<Proven>
+    pub(in crate::drive) async fn dial<S>(
+        &self,
+        stream: &mut S,
+        me: &Peer,
+        purpose: Purpose,
+    ) -> io::Result<Proven>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let ours: [u8; NONCE] = rand::random();
-        stream.write_all(&greeting(&ours)).await?;
-        let theirs = read_greeting(stream).await?;
+        stream.write_all(&greeting(purpose, &ours)).await?;
+        let (answered, theirs) = read_greeting(stream).await?;
+        if answered != purpose {
+            return Err(refuse("the other end answers something else than it was asked for"));
+        }
         let nonces = [ours, theirs];
+        let [dialling, accepting] = purpose.labels();
         let (acceptor, tag) = read_proof(stream).await?;
-        self.check("acceptor", &nonces, &[&acceptor], &tag)?;
+        self.check(accepting, &nonces, &[&acceptor], &tag)?;
         let me = encode(me)?;
-        let tag = self.tag("dialler", &nonces, &[&acceptor, &me]);
+        let tag = self.tag(dialling, &nonces, &[&acceptor, &me]);
         stream.write_all(&proof(&me, &tag)).await?;
+        let [sealer, opener] = purpose.speakers();
         Ok(Proven {
+            purpose,
             peer: decode(&acceptor)?,
-            sealer: self.sealer("dialler speaks", &nonces),
-            opener: self.sealer("acceptor speaks", &nonces),
+            sealer: self.sealer(sealer, &nonces),
+            opener: self.sealer(opener, &nonces),
         })
     }
 
     /// Proves who answers, and learns who dialled.
-    pub(super) async fn accept<S>(&self, stream: &mut S, me: &Peer) -> io::Result<Proven>
+    pub(in crate::drive) async fn accept<S>(&self, stream: &mut S, me: &Peer) -> io::Result<Proven>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let theirs = read_greeting(stream).await?;
+        let (purpose, theirs) = read_greeting(stream).await?;
         let ours: [u8; NONCE] = rand::random();
         let nonces = [theirs, ours];
+        let [dialling, accepting] = purpose.labels();
         let me = encode(me)?;
-        let mut answer = greeting(&ours);
-        answer.extend(proof(&me, &self.tag("acceptor", &nonces, &[&me])));
+        let mut answer = greeting(purpose, &ours);
+        answer.extend(proof(&me, &self.tag(accepting, &nonces, &[&me])));
         stream.write_all(&answer).await?;
         let (dialler, tag) = read_proof(stream).await?;
-        self.check("dialler", &nonces, &[&me, &dialler], &tag)?;
+        self.check(dialling, &nonces, &[&me, &dialler], &tag)?;
+        let [opener, sealer] = purpose.speakers();
         Ok(Proven {
+            purpose,
             peer: decode(&dialler)?,
-            sealer: self.sealer("acceptor speaks", &nonces),
-            opener: self.sealer("dialler speaks", &nonces),
+            sealer: self.sealer(sealer, &nonces),
+            opener: self.sealer(opener, &nonces),
         })
     }
 }
 
 impl Sealer {
     /// The tag of the next frame.
-    pub(super) fn seal(&mut self, payload: &[u8]) -> [u8; TAG] {
+    pub(in crate::drive) fn seal(&mut self, payload: &[u8]) -> [u8; TAG] {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(&self.number.to_be_bytes());
         context.update(payload);
@@ -152,32 +200,31 @@ impl Sealer {
     }
 
     /// Checks the next frame.
-    pub(super) fn open(&mut self, payload: &[u8], tag: &[u8]) -> io::Result<()> {
+    pub(in crate::drive) fn open(&mut self, payload: &[u8], tag: &[u8]) -> io::Result<()> {
         let expected = self.seal(payload);
         aws_lc_rs::constant_time::verify_slices_are_equal(&expected, tag)
             .map_err(|_| refuse("a frame was lost, repeated or altered"))
     }
 }
 
-fn greeting(nonce: &[u8; NONCE]) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
+fn greeting(purpose: Purpose, nonce: &[u8; NONCE]) -> Vec<u8> {
+    let mut bytes = purpose.magic().to_vec();
     bytes.push(PROTOCOL_VERSION);
     bytes.extend(nonce);
     bytes
 }
 
-async fn read_greeting<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<[u8; NONCE]> {
+async fn read_greeting<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Purpose, [u8; NONCE])> {
     let mut head = [0; 5];
     stream.read_exact(&mut head).await?;
-    if &head[..4] != MAGIC {
-        return Err(refuse("the other end speaks another protocol"));
-    }
+    let purpose = [Purpose::Link, Purpose::Probe].into_iter().find(|purpose| head[..4] == purpose.magic()[..]);
+    let purpose = purpose.ok_or_else(|| refuse("the other end speaks another protocol"))?;
     if head[4] != PROTOCOL_VERSION {
         return Err(refuse("the other end speaks another version of the cluster's protocol"));
     }
     let mut nonce = [0; NONCE];
     stream.read_exact(&mut nonce).await?;
-    Ok(nonce)
+    Ok((purpose, nonce))
 }
 
 fn proof(peer: &[u8], tag: &hmac::Tag) -> Vec<u8> {
@@ -231,7 +278,7 @@ mod tests {
     async fn meet(one: Credentials, other: Credentials) -> (io::Result<Proven>, io::Result<Proven>) {
         let (mut near, mut far) = tokio::io::duplex(4096);
         let dial = async {
-            let result = one.dial(&mut near, &peer("a")).await;
+            let result = one.dial(&mut near, &peer("a"), Purpose::Link).await;
             drop(near);
             result
         };

@@ -16,7 +16,7 @@ use tokio::{
 
 use laniakea_router::drive::Dialler;
 
-use super::auth::{Credentials, Proven, Sealer, TAG};
+use super::auth::{Credentials, Proven, Purpose, Sealer, TAG};
 use crate::{
     cluster::{Incarnation, LinkId, Message, Moment, Peer, Side},
     drive::control::clock,
@@ -89,7 +89,7 @@ impl LinkMaker {
 
     async fn connect(&self, address: SocketAddr) -> io::Result<(TcpStream, Proven)> {
         let mut stream = self.dialler.dial(address, self.patience).await?;
-        let proven = self.credentials.dial(&mut stream, &self.me).await?;
+        let proven = self.credentials.dial(&mut stream, &self.me, Purpose::Link).await?;
         Ok((stream, proven))
     }
 

@@ -4,7 +4,7 @@
 //! are the threads, sockets and queues that carry it out: `desk` runs the seat, `ticker` the tick, `link` and `auth` the
 //! connections between members, `observe` tells of it.
 
-mod auth;
+pub(in crate::drive) mod auth;
 mod clock;
 mod desk;
 mod error;
