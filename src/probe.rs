@@ -68,7 +68,8 @@ impl Probe {
             ([path], None, Some(peer)) => {
                 let correspondence = self.correspondence(path, peer)?;
                 let bar = bar();
-                let report = probe_with(path, &correspondence, peer, &mut |played, all| advance(&bar, played, all)).await;
+                let report =
+                    probe_with(path, &correspondence, peer, &mut |played, all| advance(&bar, played, all)).await;
                 self.tell(&bar, report)
             }
             ([path], None, None) => {
@@ -89,7 +90,9 @@ impl Probe {
         let correspondence = self.correspondence(path, address)?;
         let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
         let address = listener.local_addr().context("listen")?;
-        say(format_args!("waiting at {address}; on the other machine: laniakea store probe --key FILE --peer {address} PATH"));
+        say(format_args!(
+            "waiting at {address}; on the other machine: laniakea store probe --key FILE --peer {address} PATH"
+        ));
         tokio::select! {
             () = correspondence.serve(listener, path) => {}
             _ = tokio::signal::ctrl_c() => {}
@@ -156,9 +159,8 @@ fn advance(bar: &ProgressBar, played: u16, all: u16) {
 }
 
 fn show(report: &Report) {
-    let describe = |filesystem: &Filesystem| {
-        format!("{} ({}) at {}", filesystem.name, filesystem.source, filesystem.mount_point)
-    };
+    let describe =
+        |filesystem: &Filesystem| format!("{} ({}) at {}", filesystem.name, filesystem.source, filesystem.mount_point);
     say(format_args!("{}: {}", report.storage.display(), describe(&report.filesystem)));
     match &report.peer {
         Some(peer) => say(format_args!("{}: {}", peer.name, describe(&peer.filesystem))),
@@ -219,9 +221,7 @@ fn to_json(report: &Report) -> Value {
             })
         })
         .collect();
-    let filesystem = |one: &Filesystem| {
-        json!({"type": one.name, "source": one.source, "mount_point": one.mount_point, "options": one.options})
-    };
+    let filesystem = |one: &Filesystem| json!({"type": one.name, "source": one.source, "mount_point": one.mount_point, "options": one.options});
     json!({
         "verdict": verdict,
         "storage": report.storage,

@@ -132,7 +132,8 @@ impl Filesystem {
     #[must_use]
     pub fn beyond(&self) -> Vec<String> {
         let mut lines = vec![
-            "whether bytes survive a power cut after fsync: the server's export must be `sync`, disks must not lie".into(),
+            "whether bytes survive a power cut after fsync: the server's export must be `sync`, disks must not lie"
+                .into(),
         ];
         match self.kind {
             Kind::Nfs3 => {}

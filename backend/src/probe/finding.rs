@@ -156,10 +156,7 @@ impl Findings {
 
     /// What was wrong, and on which mount.
     pub fn broken(&self) -> impl Iterator<Item = (Check, Side, Tally)> {
-        self.tallies
-            .iter()
-            .filter(|(_, tally)| tally.wrong > 0)
-            .map(|((check, side), tally)| (*check, *side, *tally))
+        self.tallies.iter().filter(|(_, tally)| tally.wrong > 0).map(|((check, side), tally)| (*check, *side, *tally))
     }
 
     /// One check on both mounts.

@@ -131,12 +131,7 @@ impl Credentials {
     }
 
     /// Proves who dials, and learns who answers.
-    pub(in crate::drive) async fn dial<S>(
-        &self,
-        stream: &mut S,
-        me: &Peer,
-        purpose: Purpose,
-    ) -> io::Result<Proven>
+    pub(in crate::drive) async fn dial<S>(&self, stream: &mut S, me: &Peer, purpose: Purpose) -> io::Result<Proven>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {

@@ -34,7 +34,7 @@ const REQUESTS_MAX: usize = 1000;
 
 /// How long a prober may be silent, and how long a whole probe may take.
 const SILENCE: Duration = Duration::from_secs(20);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Request {

@@ -64,8 +64,14 @@ impl Hands {
             at_end();
             let _ = end.send(());
         })?;
-        let filesystem = filesystem.await.map_err(io::Error::other)??;
-        Ok((Self { requests, ended }, filesystem))
+        let hands = Self { requests, ended };
+        match filesystem.await.map_err(io::Error::other).flatten() {
+            Ok(filesystem) => Ok((hands, filesystem)),
+            Err(error) => {
+                hands.finish().await;
+                Err(error)
+            }
+        }
     }
 
     /// Carries out one request, in order. Nothing when the thread is gone or too much is asked.

@@ -84,11 +84,6 @@ impl Correspondence {
         Self { credentials: Credentials::new(key, cluster), me }
     }
 
-    /// For a member on its way into the cluster.
-    pub(in crate::drive) const fn of_member(credentials: Credentials, me: Peer) -> Self {
-        Self { credentials, me }
-    }
-
     /// Serves probers at `listener`, one after the other, for ever.
     pub async fn serve(&self, listener: TcpListener, storage: &Path) {
         let examiner = Examiner::new(storage.to_owned());
@@ -145,7 +140,9 @@ async fn probe_mounts(one: &Path, other: Option<&Path>, progress: Progress<'_>) 
         Err(source) => {
             site.here.finish().await;
             return Err(match other {
-                Some(other) if source.kind() == io::ErrorKind::NotFound => ProbeError::Absent(other.display().to_string()),
+                Some(other) if source.kind() == io::ErrorKind::NotFound => {
+                    ProbeError::Absent(other.display().to_string())
+                }
                 _ => ProbeError::Storage { path: other.unwrap_or(one).to_owned(), source },
             });
         }

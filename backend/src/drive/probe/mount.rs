@@ -1,10 +1,8 @@
 //! What is mounted at a path, as the kernel tells it.
 
-use std::{
-    fs, io,
-    os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, os::unix::ffi::OsStrExt as _, path::Path};
+
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use crate::probe::{Filesystem, Kind};
 
@@ -16,25 +14,19 @@ const TABLE: &str = "/proc/self/mountinfo";
 /// # Errors
 /// When the path does not exist, or the filesystem does not answer.
 pub fn filesystem_of(path: &Path) -> io::Result<Filesystem> {
-    let path = fs::canonicalize(path)?;
     // The type of the field differs between machines; its 32 bits do not.
     #[expect(clippy::cast_sign_loss, reason = "only the bits count")]
-    let magic = rustix::fs::statfs(&path)?.f_type as u64 & 0xffff_ffff;
+    let magic = rustix::fs::statfs(path)?.f_type as u64 & 0xffff_ffff;
+    // By number, not by path: a path may lead through links, or into what another process has mounted.
+    let mount = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID)?.stx_mnt_id;
     let table = fs::read_to_string(TABLE).unwrap_or_default();
-    let line = table.lines().filter_map(Line::parse).filter(|line| path.starts_with(&line.mount_point)).fold(
-        None,
-        |best: Option<Line<'_>>, line| match best {
-            // Of equal ones the later is mounted over the earlier.
-            Some(best) if best.depth() > line.depth() => Some(best),
-            _ => Some(line),
-        },
-    );
+    let line = table.lines().filter_map(Line::parse).find(|line| line.number == mount);
     Ok(match line {
         Some(line) => Filesystem {
             kind: line.kind(magic),
             name: line.name.to_owned(),
             source: unescape(line.source).to_string_lossy().into_owned(),
-            mount_point: line.mount_point.to_string_lossy().into_owned(),
+            mount_point: unescape(line.mount_point).to_string_lossy().into_owned(),
             options: line.options.split(',').chain(line.more.split(',')).map(str::to_owned).collect(),
         },
         None => Filesystem {
@@ -49,7 +41,8 @@ pub fn filesystem_of(path: &Path) -> io::Result<Filesystem> {
 
 /// One line of the table.
 struct Line<'a> {
-    mount_point: PathBuf,
+    number: u64,
+    mount_point: &'a str,
     options: &'a str,
     name: &'a str,
     source: &'a str,
@@ -60,19 +53,17 @@ impl<'a> Line<'a> {
     /// Reads `36 35 98:0 /root /mount/point rw,noatime master:1 - ext4 /dev/root rw,errors=continue`.
     fn parse(line: &'a str) -> Option<Self> {
         let (mount, filesystem) = line.split_once(" - ")?;
+        let number = mount.split(' ').next()?.parse().ok()?;
         let mut mount = mount.split(' ').skip(4);
         let mut filesystem = filesystem.split(' ');
         Some(Self {
-            mount_point: PathBuf::from(unescape(mount.next()?)),
+            number,
+            mount_point: mount.next()?,
             options: mount.next()?,
             name: filesystem.next()?,
             source: filesystem.next()?,
             more: filesystem.next().unwrap_or_default(),
         })
-    }
-
-    fn depth(&self) -> usize {
-        self.mount_point.components().count()
     }
 
     /// Old kernels say `nfs` for every version, and `vers=4.x` among the options.
@@ -114,7 +105,7 @@ mod tests {
             "36 35 0:44 / /srv/my\\040mail rw,relatime shared:7 master:1 - nfs4 10.0.0.1:/mail rw,vers=4.2,acdirmin=0",
         )
         .unwrap();
-        assert_eq!(line.mount_point, Path::new("/srv/my mail"));
+        assert_eq!((line.number, unescape(line.mount_point)), (36, "/srv/my mail".into()));
         assert_eq!((line.name, line.source, line.more), ("nfs4", "10.0.0.1:/mail", "rw,vers=4.2,acdirmin=0"));
         assert!(Line::parse("36 35 0:44 / /srv rw").is_none());
         let old = Line::parse("1 2 0:3 / /mnt rw - nfs server:/x rw,vers=4.1").unwrap();

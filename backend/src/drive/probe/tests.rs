@@ -19,8 +19,7 @@ async fn a_folder_of_this_machine_is_sound_with_a_peer_with_a_second_path_and_al
     let storage = tempfile::tempdir().unwrap();
     let (address, correspondence) = serve(storage.path(), 7).await;
     let mut played = 0;
-    let with_peer =
-        probe_with(storage.path(), &correspondence, address, &mut |round, _| played = round).await.unwrap();
+    let with_peer = probe_with(storage.path(), &correspondence, address, &mut |round, _| played = round).await.unwrap();
     let other_path = storage.path().join(".");
     let pair = probe_pair(storage.path(), &other_path, &mut |_, _| ()).await.unwrap();
     let alone = probe_alone(storage.path(), &mut |_, _| ()).await.unwrap();
