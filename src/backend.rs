@@ -6,7 +6,8 @@ use crate::{exit::Failure, installation::Installation, role, router::unknown};
 
 /// Run one member of a dynamic cluster.
 ///
-/// A member that its fellows have fenced ends with code 75; let the service manager start it again.
+/// A member that its fellows have fenced ends with code 75; let the service manager start it again. One whose storage is
+/// not mounted, or must not be used as it is mounted, ends with code 78.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  laniakea backend --config /etc/laniakea/laniakea.yaml --name cluster-1-a")]
 pub struct Backend {
@@ -25,8 +26,16 @@ impl Backend {
             let members = config.clusters.iter().flat_map(|cluster| &cluster.members);
             return Err(unknown("member", &self.name, members.map(|member| member.name.as_str())));
         }
-        role::run("backend", &self.name, &self.installation.path(), async |shutdown| {
+        let done = role::run("backend", &self.name, &self.installation.path(), async |shutdown| {
             Ok(laniakea_backend::drive::run(&config, &self.name, shutdown).await?)
+        });
+        done.map_err(|failure| match failure {
+            Failure::Temporary(error)
+                if error.downcast_ref().is_some_and(laniakea_backend::drive::RunError::is_configuration) =>
+            {
+                Failure::Configuration(error)
+            }
+            failure => failure,
         })
     }
 }

@@ -13,6 +13,7 @@ mod directory;
 mod drill;
 mod exit;
 mod explain;
+mod initialise;
 mod installation;
 mod probe;
 mod role;

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     exit::{Failure, say, say_json},
+    initialise::Initialise,
     probe::Probe,
 };
 
@@ -43,6 +44,7 @@ Exit code 78 if anything is damaged.")]
         /// Its directory.
         directory: PathBuf,
     },
+    Init(Initialise),
     Probe(Probe),
 }
 
@@ -54,6 +56,7 @@ impl Store {
                 let audit = dump(&RealFs::default(), &directory, &mut io::stdout().lock());
                 judge(&directory, audit).map(|_| ())
             }
+            Self::Init(initialise) => initialise.run(),
             Self::Probe(probe) => probe.run(),
         }
     }

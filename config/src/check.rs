@@ -18,7 +18,7 @@ use crate::{
     raw::{Node, Value},
     settings::{
         Advertised, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits,
-        MemberSettings, Profile, RouterSettings, Service, TlsSettings,
+        MemberSettings, ProbePolicy, Profile, RouterSettings, Service, TlsSettings,
     },
     shape::FILE,
     units,
@@ -377,6 +377,7 @@ impl Reader<'_> {
             storage: self.path(node, "storage")?,
             key: self.path(node, "key_file")?,
             handoff_from: networks(node, "handoff_from").unwrap_or_else(loopback),
+            probe: text(node, "probe").and_then(|word| ProbePolicy::parse(&word)).unwrap_or_default(),
             members: each(node, "members").iter().map(member).collect::<Option<_>>()?,
             timing: timing(node.get("timing")),
         })

@@ -8,7 +8,7 @@ use std::{fmt::Write as _, path::Path, time::Duration};
 use crate::{
     settings::{
         Advertised, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits,
-        MemberSettings, Profile, RouterSettings, Service,
+        MemberSettings, ProbePolicy, Profile, RouterSettings, Service,
     },
     units,
 };
@@ -182,6 +182,9 @@ impl ClusterSettings {
         out.path(2, "storage", &self.storage);
         out.path(2, "key_file", &self.key);
         out.texts(2, "handoff_from", &self.handoff_from);
+        if self.probe != ProbePolicy::default() {
+            out.text(2, "probe", self.probe.word());
+        }
         self.timing.render(out);
         out.line(2, "members:");
         self.members.iter().for_each(|member| member.render(out));

@@ -34,6 +34,7 @@ fn of(shape: &Shape) -> Value {
         Shape::LdapUrl => json!({ "type": "string", "pattern": "^ldaps?://[^/?#@ ]+/?$" }),
         Shape::List(one) => json!({ "type": "array", "items": of(one) }),
         Shape::Table(keys) => table(keys),
+        Shape::Word(words) => json!({ "enum": words }),
         Shape::WordOrTable(words, keys) => json!({ "oneOf": [{ "enum": words }, table(keys)] }),
     }
 }

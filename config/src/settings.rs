@@ -156,10 +156,42 @@ pub struct ClusterSettings {
     pub key: PathBuf,
     /// Networks whose PROXY preamble is believed on handoff listeners.
     pub handoff_from: Vec<IpNet>,
+    /// What a member does that finds, when it starts, that its storage lies.
+    pub probe: ProbePolicy,
     /// The members.
     pub members: Vec<MemberSettings>,
     /// When to suspect, declare dead, give up.
     pub timing: ClusterTiming,
+}
+
+/// What a member does about a storage that breaks what a cluster relies on. Default: refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProbePolicy {
+    /// It does not join.
+    #[default]
+    On,
+    /// It says so and joins.
+    Warn,
+    /// It does not look.
+    Off,
+}
+
+impl ProbePolicy {
+    /// The word in the file.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Warn => "warn",
+            Self::Off => "off",
+        }
+    }
+
+    /// Reads the word in the file.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::On, Self::Warn, Self::Off].into_iter().find(|policy| policy.word() == word)
+    }
 }
 
 /// One member of a cluster.

@@ -40,6 +40,8 @@ pub enum Shape {
     List(&'static Shape),
     /// Keys and values.
     Table(&'static [Key]),
+    /// One of these words.
+    Word(&'static [&'static str]),
     /// One of these words, or a table that overrides single keys of it.
     WordOrTable(&'static [&'static str], &'static [Key]),
 }
@@ -73,7 +75,7 @@ const fn key(name: &'static str, shape: Shape, need: Need, about: &'static str) 
 }
 
 use Need::{Default as Else, Optional, Required};
-use Shape::{Count, Duration, Flag, LdapUrl, List, Name, Network, Path, Size, Socket, Table, Text, WordOrTable};
+use Shape::{Count, Duration, Flag, LdapUrl, List, Name, Network, Path, Size, Socket, Table, Text, Word, WordOrTable};
 
 /// The file as a whole.
 pub const FILE: Shape = Table(&[
@@ -158,9 +160,18 @@ const CLUSTER: &[Key] = &[
         Else("[127.0.0.0/8, '::1/128']"),
         "Networks of routers and members whose handoffs are believed.",
     ),
+    key(
+        "probe",
+        Word(PROBE),
+        Else("on"),
+        "What a member does that finds, when it starts, that its storage lies: `on` refuses to join, `warn` says so, `off` does not look.",
+    ),
     key("members", List(&Table(MEMBER)), Required, "Its members."),
     key("timing", Table(TIMING), Optional, "When to suspect, declare dead, give up."),
 ];
+
+/// What may be done about a filesystem that lies. The words are those of [`crate::ProbePolicy`].
+pub const PROBE: &[&str] = &["on", "warn", "off"];
 
 const MEMBER: &[Key] = &[
     key("name", Name, Required, "Its name, as given to `laniakea backend --name`."),
@@ -248,6 +259,7 @@ impl Shape {
             LdapUrl => "`ldap://host:port` or `ldaps://host:port`".into(),
             List(one) => format!("a list; each element: {}", one.describe()),
             Table(keys) => format!("a table with {}", names(keys)),
+            Word(words) => one_of(words),
             WordOrTable(words, keys) => format!("{}, or a table with {}", one_of(words), names(keys)),
         }
     }
@@ -262,7 +274,7 @@ impl Shape {
             }
             (Table(keys), Value::Table(_)) => check_table(keys, node, what, faults),
             (WordOrTable(_, keys), Value::Table(_)) => check_table(keys, node, what, faults),
-            (WordOrTable(words, _), Value::Text(text)) => {
+            (Word(words) | WordOrTable(words, _), Value::Text(text)) => {
                 if !words.contains(&text.as_str()) {
                     let fault = Fault::at(node.place, format!("unknown {what} `{text}`")).expected(self.describe());
                     faults.push(with_nearest(fault, text, words.iter().copied()));
@@ -321,7 +333,8 @@ impl Shape {
             Network if text.parse::<std::net::Ipv6Addr>().is_ok() => Some(format!("{text}/128")),
             LdapUrl if !text.contains("://") => Some(format!("ldap://{text}")),
             List(_) => Some(format!("[{text}]")),
-            Text | Path | Count(..) | Duration | Size | Socket | Network | LdapUrl | Table(_) | WordOrTable(..) => None,
+            Text | Path | Count(..) | Duration | Size | Socket | Network | LdapUrl | Table(_) | Word(_)
+            | WordOrTable(..) => None,
         };
         match try_this {
             Some(text) => fault.suggest(text),
@@ -390,7 +403,7 @@ fn find_homes(shape: &Shape, what: &str, typed: &str, homes: &mut Vec<String>) {
                 find_homes(&key.shape, &format!("`{}`", key.name), typed, homes);
             }
         }
-        Text | Name | Path | Flag | Count(..) | Duration | Size | Socket | Network | LdapUrl => {}
+        Text | Name | Path | Flag | Count(..) | Duration | Size | Socket | Network | LdapUrl | Word(_) => {}
     }
 }
 

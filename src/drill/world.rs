@@ -63,7 +63,7 @@ impl World {
             ldap: None,
             storage: storage.into_iter().map(|path| (CLUSTER.to_owned(), path)).collect(),
         };
-        up::prepare(&home, &plan)?;
+        up::prepare(&home, &plan, None)?;
         let mut ports = Ports::new(plan.base_port);
         let mut config = generate(&home, &plan, &mut ports)?;
         let mut relays = Relays::new();

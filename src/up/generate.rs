@@ -9,7 +9,7 @@ use std::{
 use ipnet::{IpNet, Ipv4Net};
 use laniakea_config::{
     Advertised, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits, MemberSettings,
-    Profile, RouterSettings, Service, TlsSettings,
+    ProbePolicy, Profile, RouterSettings, Service, TlsSettings,
 };
 
 use super::{
@@ -119,6 +119,7 @@ fn cluster(home: &Home, plan: &Plan, number: u16, ports: &mut Ports) -> Result<C
         key: home.secret(&format!("{name}.key")),
         handoff_from: vec![IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8))],
         members,
+        probe: ProbePolicy::default(),
         timing: ClusterTiming::default(),
         name,
     })

@@ -25,7 +25,7 @@ use std::{
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use laniakea_backend::drive::arbiter::initialise_storage;
+use laniakea_backend::drive::arbiter::{check_storage, initialise_storage};
 use laniakea_config::{Config, Role};
 use laniakea_directory::ClusterName;
 use rand::Rng as _;
@@ -142,7 +142,7 @@ impl Up {
         let saved = Plan::saved(&home)?;
         let plan = Plan::new(&self, saved.as_ref())?;
         let password = self.password(&home)?;
-        prepare(&home, &plan)?;
+        prepare(&home, &plan, saved.as_ref())?;
         let mut ports = Ports::new(plan.base_port);
         let config = configuration(&home, &plan, saved.as_ref(), &mut ports)?;
         home::replace(&home.plan(), &serde_json::to_vec_pretty(&plan).map_err(anyhow::Error::from)?)?;
@@ -173,7 +173,7 @@ impl Up {
 }
 
 /// Makes certificates, secrets and storage, as far as they are missing.
-pub fn prepare(home: &Home, plan: &Plan) -> Result<(), Failure> {
+pub fn prepare(home: &Home, plan: &Plan, saved: Option<&Plan>) -> Result<(), Failure> {
     certificate::ensure(home, &plan.domain, SystemTime::now())?;
     home.keep_secret("directory-password", || random_password().into_bytes())?;
     home.keep_secret("admin-token", || random_password().into_bytes())?;
@@ -183,9 +183,15 @@ pub fn prepare(home: &Home, plan: &Plan) -> Result<(), Failure> {
             rand::rng().fill_bytes(&mut key);
             key
         })?;
-        let storage = plan.storage.get(&name).cloned().unwrap_or_else(|| home.storage(&name));
-        initialise_storage(&storage, &ClusterName::new(&name))
-            .with_context(|| format!("prepare the storage of {name} in {}", storage.display()))?;
+        let cluster = ClusterName::new(&name);
+        let named = plan.storage.get(&name);
+        let storage = named.cloned().unwrap_or_else(|| home.storage(&name));
+        // What was there at the last start is not made again: where it is missing, nothing is mounted.
+        let is_there = named.is_some() && saved.is_some_and(|saved| saved.storage.get(&name) == named);
+        let ready = if is_there { check_storage(&storage, &cluster) } else { initialise_storage(&storage, &cluster) };
+        ready
+            .with_context(|| format!("prepare the storage of {name} in {}", storage.display()))
+            .map_err(Failure::Configuration)?;
     }
     Ok(())
 }

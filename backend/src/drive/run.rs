@@ -27,6 +27,7 @@ use crate::drive::{
     control::{ClusterHandle, ControlSettings, StartError},
     mail::{MailService, MailSettings},
     member::Member,
+    probe::Report,
     registry::Registry,
 };
 use crate::worker::WorkerTiming;
@@ -74,9 +75,29 @@ pub enum RunError {
     /// The cluster could not be joined.
     #[error("join the cluster")]
     Join(#[from] StartError),
+    /// A fellow came, and with it the proof that the storage breaks what a cluster relies on.
+    #[error("{0}")]
+    Unsound(Arc<Report>),
     /// The cluster went on without this member, which must drop everything and start anew: exit code 75.
     #[error("this member was fenced: the cluster went on without it; start it again")]
     Fenced,
+}
+
+impl RunError {
+    /// Says whether trying again cannot help before a person has changed something.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        match self {
+            Self::NoSuchMember(_) | Self::Unsound(_) => true,
+            Self::Join(error) => error.is_configuration(),
+            Self::Directory(_)
+            | Self::Tls(_)
+            | Self::Ticket(_)
+            | Self::AdminToken { .. }
+            | Self::Listen { .. }
+            | Self::Fenced => false,
+        }
+    }
 }
 
 /// Runs the member called `name` until shutdown.
@@ -132,6 +153,10 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
         () = shutdown.cancelled() => {
             leave(&member, seat).await;
             Ok(())
+        }
+        report = seat.unsound() => {
+            leave(&member, seat).await;
+            Err(RunError::Unsound(report))
         }
         // Nothing more may be said to anybody: the process ends as it is.
         () = fenced.cancelled() => Err(RunError::Fenced),

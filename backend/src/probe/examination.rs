@@ -33,7 +33,7 @@ impl Extent {
 
     /// What a filesystem of one machine is given: with one kernel there is one cache, and it takes no luck to see what is
     /// missing altogether.
-    pub const LOCAL: Self = Self { rounds: 10, ..Self::SHARED };
+    pub const LOCAL: Self = Self { rounds: 4, ..Self::SHARED };
 }
 
 /// What comes next.

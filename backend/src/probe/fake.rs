@@ -182,10 +182,10 @@ fn wrong(findings: &Findings) -> Vec<Check> {
 #[test]
 fn an_honest_filesystem_is_sound_in_every_round() {
     let findings = examine(Lie::None);
-    assert_eq!((findings.verdict(), findings.rounds), (Verdict::Sound, 10));
+    assert_eq!((findings.verdict(), findings.rounds), (Verdict::Sound, 4));
     for check in Check::ALL {
         let tally = findings.of(check);
-        assert!(tally.tried >= 10 && tally.wrong == 0, "{check:?} {tally:?}");
+        assert!(tally.tried >= 4 && tally.wrong == 0, "{check:?} {tally:?}");
     }
 }
 

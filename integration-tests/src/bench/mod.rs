@@ -17,7 +17,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use laniakea_backend::drive::control::ControlSettings;
-use laniakea_config::{Advertised, ClusterTiming};
+use laniakea_config::{Advertised, ClusterTiming, ProbePolicy};
 use laniakea_directory::{ClusterName, MemberName};
 
 /// The cluster of members that have nothing in front of their ownership.
@@ -34,6 +34,7 @@ fn member_settings(storage: PathBuf, key: PathBuf, member: &str) -> ControlSetti
         control: loopback(0),
         // Nobody is ever sent to the handoff address.
         advertise: Advertised { control: loopback(0), handoff: loopback(1) },
+        probe: ProbePolicy::Off,
         timing: ClusterTiming::default(),
     }
 }

@@ -30,7 +30,11 @@ struct Marker {
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     /// There is no marker: most likely the volume is not mounted.
-    #[error("{} has no file {MARKER}: it is not mounted, or was never initialised", .0.display())]
+    #[error(
+        "{path} has no file {MARKER}: it is not mounted, or was never initialised. Mount it and start again; if this is \
+         a new cluster: laniakea store init --cluster NAME {path}",
+        path = .0.display()
+    )]
     Missing(PathBuf),
     /// The marker is of another cluster, or of another format.
     #[error("{} is the volume of {found}", .path.display())]

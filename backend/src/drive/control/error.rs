@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-use crate::drive::arbiter::VolumeError;
+use crate::drive::{
+    arbiter::VolumeError,
+    probe::{ProbeError, Report},
+};
 
 /// This member was fenced: it may acknowledge and answer nothing any more, and must exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +48,12 @@ pub enum StartError {
     /// The storage is not this cluster's mounted volume.
     #[error(transparent)]
     Volume(#[from] VolumeError),
+    /// The storage breaks what a cluster relies on. The message says what to change.
+    #[error("{0}")]
+    Unsound(Box<Report>),
+    /// The storage fails, or stalls, while it is probed.
+    #[error(transparent)]
+    Probe(ProbeError),
     /// The cluster's key could not be read, or is not 32 bytes long.
     #[error("read the cluster's key from {}", .path.display())]
     Key {
@@ -62,4 +71,16 @@ pub enum StartError {
     /// A thread could not be started.
     #[error("start a thread")]
     Thread(#[source] io::Error),
+}
+
+impl StartError {
+    /// Says whether trying again cannot help before a person has changed something.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        match self {
+            Self::Volume(VolumeError::Io { .. }) => false,
+            Self::Volume(_) | Self::Unsound(_) | Self::Key { .. } => true,
+            Self::Probe(_) | Self::Listen(_) | Self::Storage(_) | Self::Thread(_) => false,
+        }
+    }
 }

@@ -19,7 +19,7 @@ use laniakea_router::drive::Dialler;
 use super::auth::{Credentials, Proven, Purpose, Sealer, TAG};
 use crate::{
     cluster::{Incarnation, LinkId, Message, Moment, Peer, Side},
-    drive::control::clock,
+    drive::{control::clock, probe::Examiner},
 };
 
 /// Longest payload of a frame.
@@ -59,6 +59,8 @@ pub(super) struct LinkMaker {
     pub(super) credentials: Credentials,
     pub(super) me: Peer,
     pub(super) dialler: Dialler,
+    /// Helps fellows that probe the storage.
+    pub(super) examiner: Examiner,
     pub(super) inbox: mpsc::Sender<Inbound>,
     /// How long connecting and proving may take.
     pub(super) patience: Duration,
@@ -100,6 +102,7 @@ impl LinkMaker {
             self.credentials.accept(&mut stream, &self.me).await
         };
         match tokio::time::timeout(self.patience, proving).await {
+            Ok(Ok(proven)) if proven.purpose == Purpose::Probe => self.examiner.serve(stream, proven).await,
             Ok(Ok(proven)) => self.serve(link, Side::Accepted, stream, proven).await,
             Ok(Err(error)) => tracing::warn!(%error, "a connection to the control address was refused"),
             Err(_) => tracing::debug!("a connection to the control address proved nothing in time"),

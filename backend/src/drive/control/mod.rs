@@ -2,7 +2,7 @@
 //!
 //! [`ClusterHandle`] is what the rest of a member uses. Everything is decided by the machines in [`crate::cluster`]; here
 //! are the threads, sockets and queues that carry it out: `desk` runs the seat, `ticker` the tick, `link` and `auth` the
-//! connections between members, `observe` tells of it.
+//! connections between members, `probing` whether the storage may be used at all, `observe` tells of it.
 
 pub(in crate::drive) mod auth;
 mod clock;
@@ -10,6 +10,7 @@ mod desk;
 mod error;
 mod link;
 mod observe;
+mod probing;
 mod settings;
 mod ticker;
 
@@ -33,15 +34,19 @@ use laniakea_router::drive::Dialler;
 
 use crate::{
     cluster::{
-        Arbiter, Claim, ClusterView, Epoch, JoinStep, Joining, MemberView, Newcomer, OwnableId, Peer, Refusal, Roster,
-        Seat,
+        Arbiter, Claim, ClusterView, Epoch, Incarnation, JoinStep, Joining, MemberView, Newcomer, OwnableId, Peer,
+        Refusal, Roster, Seat,
     },
-    drive::arbiter::{FileArbiter, check_storage},
+    drive::{
+        arbiter::{FileArbiter, check_storage},
+        probe::{Correspondence, Examiner, Report},
+    },
 };
 
 use auth::Credentials;
 use desk::{Clerk, Delivery, Desk, Office, Request};
 use link::LinkMaker;
+use probing::Prober;
 use ticker::Ticker;
 
 pub(crate) use clock::now;
@@ -73,6 +78,7 @@ const INBOX: usize = 4096;
 pub struct ClusterHandle {
     shared: Arc<Shared>,
     view: watch::Receiver<Arc<ClusterView>>,
+    unsound: watch::Receiver<Option<Arc<Report>>>,
     _presence: Arc<Presence>,
 }
 
@@ -96,7 +102,8 @@ impl ClusterHandle {
     /// Returns once the seat is taken; whether a controller has registered it is in the view.
     ///
     /// # Errors
-    /// When the storage is not the cluster's volume, the key is unusable, or the control address is taken.
+    /// When the storage is not the cluster's volume or breaks what a cluster relies on, the key is unusable, or the control
+    /// address is taken.
     pub async fn start(settings: ControlSettings) -> Result<Self, StartError> {
         check_storage(&settings.storage, &settings.cluster)?;
         let arbiter = Arc::new(FileArbiter::new(&settings.storage));
@@ -133,6 +140,9 @@ impl ClusterHandle {
             },
             handoff: settings.advertise.handoff,
         };
+        let examiner = Examiner::new(settings.storage.clone());
+        let prober = prober(&settings, &newcomer, &key, examiner.clone());
+        let is_probed = prober.before_joining(arbiter.clone()).await?;
         let fenced = CancellationToken::new();
         let joined = Joined::join(newcomer, &settings, arbiter, &fenced).await?;
 
@@ -154,6 +164,7 @@ impl ClusterHandle {
             credentials: Credentials::new(&key, settings.cluster.as_str()),
             me: joined.seat.me().clone(),
             dialler: Dialler::from_listener(settings.control),
+            examiner,
             inbox,
             patience: settings.timing.suspect,
         };
@@ -170,7 +181,11 @@ impl ClusterHandle {
         };
         run_desk(place, listener, office)?;
         let presence = Arc::new(Presence { shared: shared.clone() });
-        Ok(Self { shared, view: watched, _presence: presence })
+        let (tell, unsound) = watch::channel(None);
+        if !is_probed {
+            tokio::spawn(prober.later(watched.clone(), tell));
+        }
+        Ok(Self { shared, view: watched, unsound, _presence: presence })
     }
 
     /// Asks for an ownable. Retries through changes of the controller until the claim deadline.
@@ -238,6 +253,17 @@ impl ClusterHandle {
     #[must_use]
     pub fn fenced(&self) -> CancellationToken {
         self.shared.fenced.clone()
+    }
+
+    /// Resolves, if ever, when a probe with a fellow has found that the storage breaks what the cluster relies on: this
+    /// member is to give everything back and leave.
+    pub async fn unsound(&self) -> Arc<Report> {
+        let mut unsound = self.unsound.clone();
+        let found = unsound.wait_for(Option::is_some).await.ok().and_then(|report| report.clone());
+        match found {
+            Some(report) => report,
+            None => std::future::pending().await,
+        }
     }
 
     /// Ownables the controller asks back. Each must be drained and released within the release time, or this member is
@@ -312,6 +338,20 @@ impl Shared {
     fn end(&self) {
         self.ticker.stop();
         self.aborted.cancel();
+    }
+}
+
+/// What probes the storage, in the name of a member that has no number yet.
+fn prober(settings: &ControlSettings, newcomer: &Newcomer, key: &[u8; 32], examiner: Examiner) -> Prober {
+    let Newcomer { member, control, handoff } = newcomer.clone();
+    let me = Peer { incarnation: Incarnation { member, number: 0 }, slot: 0, control, handoff };
+    let credentials = Credentials::new(key, settings.cluster.as_str());
+    Prober {
+        storage: settings.storage.clone(),
+        policy: settings.probe,
+        me: settings.member.clone(),
+        correspondence: Correspondence::of_member(credentials, me, Dialler::from_listener(settings.control)),
+        examiner,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use laniakea_config::{Advertised, ClusterSettings, ClusterTiming, MemberSettings};
+use laniakea_config::{Advertised, ClusterSettings, ClusterTiming, MemberSettings, ProbePolicy};
 use laniakea_directory::{ClusterName, MemberName};
 
 /// What a member must be told to take its seat. Its fellows it learns from the shared filesystem.
@@ -20,6 +20,8 @@ pub struct ControlSettings {
     pub control: SocketAddr,
     /// Where others reach this member; a control port of 0 stands for where it listens.
     pub advertise: Advertised,
+    /// What to do about a storage that breaks what a cluster relies on.
+    pub probe: ProbePolicy,
     /// When to suspect, declare dead, give up.
     pub timing: ClusterTiming,
 }
@@ -35,6 +37,7 @@ impl ControlSettings {
             key: cluster.key.clone(),
             control: member.control,
             advertise: member.advertise,
+            probe: cluster.probe,
             timing: cluster.timing,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use laniakea_config::{Advertised, ClusterTiming};
+use laniakea_config::{Advertised, ClusterTiming, ProbePolicy};
 use laniakea_directory::{AccountId, ClusterName};
 
 use super::*;
@@ -33,6 +33,7 @@ impl World {
                 control: "127.0.0.1:0".parse().unwrap(),
                 handoff: format!("127.0.0.1:{}", 2000 + u16::from(member.as_bytes()[0])).parse().unwrap(),
             },
+            probe: ProbePolicy::Off,
             timing: ClusterTiming::default(),
         }
     }
@@ -425,4 +426,39 @@ async fn print_figures(what: &str, rounds: u128, measure: impl AsyncFn(u128) -> 
     }
     spans.sort_unstable();
     println!("{what}: median {:?}, worst {:?}", spans[spans.len() / 2], spans[spans.len() - 1]);
+}
+
+/// What a member of this name would probe with, before it joins.
+fn prober_of(world: &World, member: &str) -> (Prober, Arc<FileArbiter>) {
+    let settings = ControlSettings { probe: ProbePolicy::On, ..world.settings(member) };
+    let address = "127.0.0.1:1".parse().unwrap();
+    let newcomer = Newcomer { member: settings.member.clone(), control: address, handoff: address };
+    let arbiter = Arc::new(FileArbiter::new(&settings.storage));
+    (prober(&settings, &newcomer, &[7; 32], Examiner::new(settings.storage.clone())), arbiter)
+}
+
+#[tokio::test]
+async fn a_member_probes_with_a_fellow_that_runs_and_alone_if_there_is_none() {
+    let world = World::new();
+    let (alone, arbiter) = prober_of(&world, "b");
+    assert!(!in_time(alone.before_joining(arbiter)).await.unwrap(), "there is nobody to probe with");
+    let fellow = world.start("a").await;
+    let (with_fellow, arbiter) = prober_of(&world, "b");
+    assert!(in_time(with_fellow.before_joining(arbiter)).await.unwrap());
+    let (itself, arbiter) = prober_of(&world, "a");
+    assert!(!in_time(itself.before_joining(arbiter)).await.unwrap(), "an earlier run of oneself is no fellow");
+    fellow.abort();
+}
+
+#[tokio::test]
+async fn a_member_that_found_nobody_probes_as_soon_as_somebody_is_there() {
+    let world = World::new();
+    let first = world.start("a").await;
+    let (prober, _) = prober_of(&world, "a");
+    let (tell, _unsound) = watch::channel(None);
+    let later = tokio::spawn(prober.later(first.changes(), tell));
+    let second = world.start("b").await;
+    in_time(later).await.unwrap();
+    see(&first, |view| view.members.len() == 2).await;
+    second.abort();
 }

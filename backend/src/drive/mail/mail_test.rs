@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use laniakea_config::{Advertised, ClusterTiming, Limits, Service, TlsSettings};
+use laniakea_config::{Advertised, ClusterTiming, Limits, ProbePolicy, Service, TlsSettings};
 use laniakea_directory::{
     AccountId, AccountRecord, Address, ClusterName, ClusterRecord, Directory, MemberName, Secret, Status,
 };
@@ -137,6 +137,7 @@ impl Node {
             key: folder.join("key"),
             control: "127.0.0.1:0".parse().unwrap(),
             advertise: Advertised { control: "127.0.0.1:0".parse().unwrap(), handoff },
+            probe: ProbePolicy::Off,
             timing,
         };
         let worker = WorkerTiming { idle_release: PATIENCE, commit: PATIENCE, grace: timing.release / 2 };

@@ -12,9 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use laniakea_directory::MemberName;
+use laniakea_router::drive::Dialler;
 
 use crate::{
     cluster::{Incarnation, Peer},
@@ -73,6 +74,7 @@ pub type Progress<'a> = &'a mut (dyn FnMut(u16, u16) + Send);
 pub struct Correspondence {
     credentials: Credentials,
     me: Peer,
+    dialler: Dialler,
 }
 
 impl Correspondence {
@@ -81,7 +83,12 @@ impl Correspondence {
     pub fn of_stranger(key: &[u8; 32], cluster: &str, address: SocketAddr) -> Self {
         let incarnation = Incarnation { member: MemberName::new("probe"), number: 0 };
         let me = Peer { incarnation, slot: 0, control: address, handoff: address };
-        Self { credentials: Credentials::new(key, cluster), me }
+        Self { credentials: Credentials::new(key, cluster), me, dialler: Dialler::default() }
+    }
+
+    /// For a member on its way into the cluster.
+    pub(in crate::drive) const fn of_member(credentials: Credentials, me: Peer, dialler: Dialler) -> Self {
+        Self { credentials, me, dialler }
     }
 
     /// Serves probers at `listener`, one after the other, for ever.
@@ -106,8 +113,7 @@ impl Correspondence {
 
     async fn reach(&self, address: SocketAddr, number: u128) -> io::Result<(Welcome, Peer)> {
         let reaching = async {
-            let mut stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
+            let mut stream = self.dialler.dial(address, REACH).await?;
             let proven = self.credentials.dial(&mut stream, &self.me, Purpose::Probe).await?;
             let peer = proven.peer.clone();
             Ok((Correspondent::open(stream, proven, number).await?, peer))
