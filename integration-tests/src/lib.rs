@@ -2,6 +2,7 @@
 //!
 //! - [`bench`]: what the command `bench` measures.
 //! - [`up`]: the real program in a folder of its own, killed and started again by tests.
+//! - [`gluster`]: a real shared filesystem with three copies.
 //! - [`hosts`]: a network of hosts whose power fails and whose cables are cut.
 //! - [`client`]: mail protocols as a client sees them.
 //! - [`storm`]: deliveries with a ledger of what was acknowledged.
@@ -13,6 +14,7 @@
 
 pub mod bench;
 pub mod client;
+pub mod gluster;
 pub mod hosts;
 pub mod storm;
 pub mod tool;

@@ -90,17 +90,30 @@ impl Ledger {
     /// # Errors
     /// If an acknowledged message is missing, or any message is there twice.
     pub async fn check(&self, up: &Up, deadline: Duration) -> Result<()> {
+        self.check_at(up.router()?.imap()?, &up.accounts(), up.password(), deadline).await
+    }
+
+    /// The same over IMAP at this address.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn check_at(
+        &self,
+        imap: SocketAddr,
+        accounts: &[String],
+        password: &str,
+        deadline: Duration,
+    ) -> Result<()> {
         let begin = Instant::now();
-        let imap = up.router()?.imap()?;
         loop {
             let mut missing = Vec::new();
-            for account in up.accounts() {
-                let found = numbers(imap, &account, up.password()).await?;
+            for account in accounts {
+                let found = numbers(imap, account, password).await?;
                 if let Some((number, count)) = found.iter().find(|(_, count)| **count > 1) {
                     bail!("message {number} is {count} times in {account}");
                 }
                 missing.extend(
-                    self.of(&account)
+                    self.of(account)
                         .into_iter()
                         .filter(|number| !found.contains_key(number))
                         .map(|number| (account.clone(), number)),

@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::drive::{
     accept::{accept_clients, accept_handoffs},
     admin::MemberAdmin,
+    arbiter::{VolumeError, check_storage},
     control::{ClusterHandle, ControlSettings, StartError},
     mail::{MailService, MailSettings},
     member::Member,
@@ -36,6 +37,8 @@ use crate::worker::WorkerTiming;
 const DRAIN: Duration = Duration::from_secs(5);
 /// How long giving everything back may take.
 const CLOSE: Duration = Duration::from_secs(10);
+/// How long a look for the reason of the end may keep it up.
+const LOOK: Duration = Duration::from_millis(200);
 /// A client costs two descriptors at most: its own and the owner's.
 const DESCRIPTORS_PER_CLIENT: u32 = 2;
 
@@ -78,6 +81,9 @@ pub enum RunError {
     /// A fellow came, and with it the proof that the storage breaks what a cluster relies on.
     #[error("{0}")]
     Unsound(Arc<Report>),
+    /// The volume is not mounted any more. What was acknowledged is on it, and nothing was acknowledged since.
+    #[error("the volume went away under this member, which therefore stopped")]
+    Unmounted(#[source] VolumeError),
     /// The cluster went on without this member, which must drop everything and start anew: exit code 75.
     #[error("this member was fenced: the cluster went on without it; start it again")]
     Fenced,
@@ -88,7 +94,7 @@ impl RunError {
     #[must_use]
     pub const fn is_configuration(&self) -> bool {
         match self {
-            Self::NoSuchMember(_) | Self::Unsound(_) => true,
+            Self::NoSuchMember(_) | Self::Unsound(_) | Self::Unmounted(_) => true,
             Self::Join(error) => error.is_configuration(),
             Self::Directory(_)
             | Self::Tls(_)
@@ -159,7 +165,7 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
             Err(RunError::Unsound(report))
         }
         // Nothing more may be said to anybody: the process ends as it is.
-        () = fenced.cancelled() => Err(RunError::Fenced),
+        () = fenced.cancelled() => Err(why_fenced(cluster).await),
     }
 }
 
@@ -209,6 +215,16 @@ fn prepare(
         drained: CancellationToken::new(),
         tasks: TaskTracker::new(),
     }))
+}
+
+/// A member whose volume is unmounted finds its place among the living gone, like one that was fenced.
+async fn why_fenced(cluster: &ClusterSettings) -> RunError {
+    let (storage, name) = (cluster.storage.clone(), ClusterName::new(&cluster.name));
+    let looking = tokio::task::spawn_blocking(move || check_storage(&storage, &name));
+    match tokio::time::timeout(LOOK, looking).await {
+        Ok(Ok(Err(error @ VolumeError::Missing(_)))) => RunError::Unmounted(error),
+        _ => RunError::Fenced,
+    }
 }
 
 /// Gives back what the controller asks for.

@@ -34,6 +34,10 @@ impl Extent {
     /// What a filesystem of one machine is given: with one kernel there is one cache, and it takes no luck to see what is
     /// missing altogether.
     pub const LOCAL: Self = Self { rounds: 4, ..Self::SHARED };
+
+    /// What a mount is given that nobody else can be asked about: once in each role. Somebody may be waiting for this member,
+    /// the only one there is.
+    pub const ALONE: Self = Self { rounds: 2, rounds_least: 2, ..Self::SHARED };
 }
 
 /// What comes next.

@@ -227,7 +227,12 @@ impl Site {
         progress: Progress<'_>,
     ) -> Result<Report, ProbeError> {
         let begun = Instant::now();
-        let examined = examine(&self.here, &mut other, self.filesystem.is_local(), peer.as_ref(), progress).await;
+        let extent = match peer {
+            None => Extent::ALONE,
+            Some(_) if self.filesystem.is_local() => Extent::LOCAL,
+            Some(_) => Extent::SHARED,
+        };
+        let examined = examine(&self.here, &mut other, extent, peer.as_ref(), progress).await;
         let elapsed = begun.elapsed();
         // First the other side's hands: what they still do would be in the way of the clearing.
         if let Other::Mount(hands) = other {
@@ -241,11 +246,11 @@ impl Site {
 async fn examine(
     here: &Hands,
     other: &mut Other,
-    is_local: bool,
+    extent: Extent,
     peer: Option<&Counterpart>,
     progress: Progress<'_>,
 ) -> Result<Findings, ProbeError> {
-    let mut examination = Examination::new(if is_local { Extent::LOCAL } else { Extent::SHARED }, rand::random());
+    let mut examination = Examination::new(extent, rand::random());
     let begun = Instant::now();
     loop {
         let (played, all) = examination.progress();
