@@ -18,10 +18,10 @@ use super::{
 pub const OPENED: u32 = 100;
 
 /// Probes must succeed before anything is done to anybody.
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A fault may take this long to be over.
-const OVER_WITHIN: Duration = Duration::from_secs(60);
+const OVER_WITHIN: Duration = Duration::from_secs(120);
 
 /// A fault comes at any moment between two pings and two ticks.
 const JITTER: Duration = Duration::from_millis(500);

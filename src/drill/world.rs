@@ -171,10 +171,13 @@ impl World {
     pub async fn spread(&mut self, meant: &[(u32, MemberSettings)]) -> anyhow::Result<()> {
         let site = self.site.clone();
         let spreading = async {
+            // Kept open until it is seen that all are in their places.
+            let mut inboxes = Vec::new();
             for (number, member) in meant {
                 let login = site.imap_at(*number, member);
                 let opening = open_inbox(login.address, &login.login, &login.password);
-                opening.await.with_context(|| format!("open {} at {}", login.login, member.name))?;
+                let opened = opening.await.with_context(|| format!("open {} at {}", login.login, member.name));
+                inboxes.push(opened?);
             }
             let owners = site.owners().await?;
             for (number, member) in meant {
@@ -186,6 +189,7 @@ impl World {
                     member.name
                 );
             }
+            drop(inboxes);
             Ok(())
         };
         self.meanwhile(spreading).await

@@ -1,6 +1,11 @@
 //! Whole connections over loopback: clients, a router, and members that are as simple as can be.
 
-use std::{collections::BTreeMap, io, sync::Mutex, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use laniakea_config::Limits;
 use laniakea_directory::{AccountId, AccountRecord, ClusterName, ClusterRecord, Directory, LoginName, Secret, Status};
@@ -17,6 +22,7 @@ use crate::{
         Routes, ServerTls,
         header::receive_preamble,
         listener::{Gate, accept_loop},
+        login::DialError,
         test_tls::TestTls,
     },
     handoff::{Moved, Preamble, Ticket, TicketKey},
@@ -343,7 +349,8 @@ async fn a_member_that_stops_keeps_its_connections() {
 async fn a_member_that_is_back_is_found_by_a_probe() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let rig = Rig::new(&[address], &[]).await;
-    rig.context.routes.on_unreachable(address);
+    let refused = DialError::Connect(std::io::ErrorKind::ConnectionRefused.into());
+    rig.context.routes.on_no_answer(address, Instant::now(), &refused);
     let _member = FakeMember::on(super::super::listener::bind(address).unwrap());
     while !rig.context.routes.is_up(address) {
         tokio::task::yield_now().await;

@@ -18,12 +18,13 @@ use tokio::{
 use super::{Dialler, Stream, routes::CONNECT_DEADLINE};
 use crate::{
     handoff::{Moved, Preamble, Protocol, SessionId},
+    route::LOST_AFTER,
     session::{Fault, LoginRequest},
     wire::{line::LineBuffer, sasl::encode_plain},
 };
 
 /// How long a member may take to greet. A process that runs greets at once; one that is frozen never does.
-const GREETING_DEADLINE: Duration = Duration::from_secs(2);
+const GREETING_DEADLINE: Duration = LOST_AFTER;
 /// How long an owner may take to greet a session that has a ticket: it may have to open the account first.
 const OPENING_DEADLINE: Duration = Duration::from_secs(3);
 /// Longest line of a member: a ticket in base64 and some text.
@@ -64,6 +65,9 @@ pub enum DialError {
     /// A connection, and then silence where the greeting belongs.
     #[error("wait for the member's greeting")]
     Silent,
+    /// Others have found out meanwhile that the member cannot be reached.
+    #[error("wait for a member that others cannot reach")]
+    Doubted,
     /// The connection broke.
     #[error("talk to the member")]
     Broken(#[source] io::Error),
@@ -79,7 +83,7 @@ impl DialError {
         match self {
             Self::Connect(error) => error.kind() == io::ErrorKind::TimedOut,
             Self::Silent => true,
-            Self::Broken(_) | Self::Protocol => false,
+            Self::Doubted | Self::Broken(_) | Self::Protocol => false,
         }
     }
 
@@ -88,7 +92,7 @@ impl DialError {
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Silent => true,
-            Self::Broken(_) | Self::Protocol => false,
+            Self::Doubted | Self::Broken(_) | Self::Protocol => false,
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod stream;
 mod test_tls;
 pub mod tls;
 mod upkeep;
+mod vigil;
 
 pub use context::{Client, RouterContext};
 pub use dial::Dialler;

@@ -95,6 +95,8 @@ impl Journey<'_> {
                     tracing::warn!(login = %self.request.login, "no member opened the account in time");
                     return Err(Fault::Unavailable);
                 }
+                // Found out since the plan was made; it is tried if it is the last.
+                Next::Dial(target) if self.is_passed_over(target.member) => {}
                 Next::Dial(target) => {
                     if let Some(end) = self.try_one(target, &mut attempts).await {
                         return end;
@@ -104,10 +106,16 @@ impl Journey<'_> {
         }
     }
 
+    fn is_passed_over(&self, member: SocketAddr) -> bool {
+        let routes = &self.context.routes;
+        !routes.is_up(member) && self.members.iter().any(|other| routes.is_up(other.address))
+    }
+
     /// Tries one member; `None` if another try is to follow.
     async fn try_one(&self, target: Target, attempts: &mut Attempts) -> Option<Result<Reached, Fault>> {
         let routes = &self.context.routes;
         let member = target.member;
+        let began = Instant::now();
         let said = timeout_at(attempts.until().into(), self.dial_or_doubt(target)).await.ok()?;
         let now = Instant::now();
         match said {
@@ -133,17 +141,15 @@ impl Journey<'_> {
                 routes.on_reached(member);
                 return Some(Err(fault));
             }
-            Err(error) => self.on_no_answer(member, &error),
+            Err(error) => self.on_no_answer(member, began, &error),
         }
         None
     }
 
-    fn on_no_answer(&self, member: SocketAddr, error: &DialError) {
+    fn on_no_answer(&self, member: SocketAddr, began: Instant, error: &DialError) {
         tracing::debug!(%member, %error, "member gave no answer");
         self.forget();
-        if error.is_unreachable() {
-            self.context.routes.on_unreachable(member);
-        }
+        self.context.routes.on_no_answer(member, began, error);
     }
 
     fn forget(&self) {
@@ -155,20 +161,25 @@ impl Journey<'_> {
     /// Dials, and gives up a member that falls silent in the middle: one that is busy still greets others.
     async fn dial_or_doubt(&self, target: Target) -> Result<MemberLogin, DialError> {
         let member = target.member;
-        let lifeline = self.context.routes.lifeline(member, &self.context.drained);
+        let routes = &self.context.routes;
         let doubt = async {
             loop {
                 sleep(VERDICT_PATIENCE).await;
-                if let Err(error) = probe(self.context.routes.dialler(), member).await {
+                let began = Instant::now();
+                if let Err(error) = probe(routes.dialler(), member).await {
+                    routes.on_no_answer(member, began, &error);
                     return error;
                 }
             }
         };
-        tokio::select! {
-            said = self.dial(target) => said,
-            error = doubt => Err(error),
-            () = lifeline.cancelled() => Err(DialError::Silent),
-        }
+        let dialled = async {
+            tokio::select! {
+                said = self.dial(target) => said,
+                error = doubt => Err(error),
+            }
+        };
+        // What others find out counts as much.
+        routes.unless_doubted(member, dialled).await.unwrap_or(Err(DialError::Doubted))
     }
 
     async fn dial(&self, target: Target) -> Result<MemberLogin, DialError> {

@@ -5,21 +5,17 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Weak},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use dashmap::DashMap;
 use laniakea_directory::{AccountId, AccountRecord, ClusterName, ClusterRecord, Directory, LookupError};
 use parking_lot::Mutex;
-use tokio::{
-    net::{TcpStream, lookup_host},
-    task::JoinSet,
-};
+use tokio::net::lookup_host;
 use tokio_util::sync::CancellationToken;
 
-use super::{Dialler, login::probe};
-use crate::route::{Attempts, Health, Member, Next, Owners, RouteKey, plan};
+use super::{Dialler, login::DialError, vigil::Vigil};
+use crate::route::{Member, Owners, RouteKey, plan};
 
 /// How long one member may take to accept a connection.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
@@ -31,15 +27,10 @@ const NAMES_MAX: usize = 4096;
 /// Where accounts live, as far as a process knows.
 pub struct Routes {
     directory: Directory,
-    dialler: Dialler,
-    health: Arc<Mutex<Health>>,
+    vigil: Arc<Vigil>,
     owners: Mutex<Owners>,
     names: Mutex<HashMap<String, (SocketAddr, Instant)>>,
-    lifelines: Arc<Lifelines>,
 }
-
-/// For each member with forwarded connections, what is cancelled when it is lost.
-type Lifelines = DashMap<SocketAddr, CancellationToken>;
 
 /// Where an account is at home.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,23 +53,20 @@ pub enum RouteError {
     /// The directory lists no cluster, or none of its members has an address.
     #[error("no member has an address")]
     NoMember,
-    /// No member accepted a connection in time.
-    #[error("no member can be reached")]
-    Unreachable,
 }
 
 impl Routes {
     /// Begins with nothing but the directory, and a way to dial.
     #[must_use]
     pub fn new(directory: Directory, dialler: Dialler) -> Self {
-        let (health, owners, names, lifelines) = Default::default();
-        Self { directory, dialler, health, owners, names, lifelines }
+        let (owners, names) = Default::default();
+        Self { directory, vigil: Vigil::new(dialler), owners, names }
     }
 
     /// How members are dialled.
     #[must_use]
     pub fn dialler(&self) -> Dialler {
-        self.dialler
+        self.vigil.dialler
     }
 
     /// Finds an account's home.
@@ -123,53 +111,29 @@ impl Routes {
     #[must_use]
     pub fn plan(&self, key: RouteKey, members: &[Member], account: Option<AccountId>) -> Vec<SocketAddr> {
         let owner = account.and_then(|account| self.owners.lock().owner(account));
-        let health = self.health.lock();
-        plan(key, members, owner, |address| health.is_up(address))
-    }
-
-    /// Connects to some live member of a cluster, for mail, which every member takes.
-    ///
-    /// # Errors
-    ///
-    /// If the directory has no answer, or no member accepts before the deadline of a login.
-    pub async fn dial_any(&self, cluster: &ClusterName, key: RouteKey) -> Result<(SocketAddr, TcpStream), RouteError> {
-        let mut attempts = Attempts::new(Instant::now());
-        loop {
-            match attempts.next(Instant::now()) {
-                Next::Plan => attempts.on_plan(self.plan(key, &self.members(cluster).await?, None)),
-                Next::Wait(until) => tokio::time::sleep_until(until.into()).await,
-                Next::GiveUp => return Err(RouteError::Unreachable),
-                Next::Dial(target) => {
-                    if let Ok(tcp) = self.dialler.dial(target.member, CONNECT_DEADLINE).await {
-                        self.on_reached(target.member);
-                        return Ok((target.member, tcp));
-                    }
-                    self.on_unreachable(target.member);
-                }
-            }
-        }
+        plan(key, members, owner, |address| self.vigil.is_up(address))
     }
 
     /// Notes that a member answered.
     pub fn on_reached(&self, member: SocketAddr) {
-        let mut health = self.health.lock();
-        // Nearly always there is nothing to note.
-        if !health.is_all_well() {
-            health.on_success(member);
+        self.vigil.on_reached(member);
+    }
+
+    /// Notes that an attempt to reach a member that began at `began` has failed. If the member is doubted for it, neither it
+    /// nor what it owned is believed in any more.
+    pub fn on_no_answer(&self, member: SocketAddr, began: Instant, error: &DialError) {
+        if error.is_unreachable() {
+            metrics::counter!("laniakea_router_dial_failures_total").increment(1);
+        }
+        if self.vigil.on_no_answer(member, began, error) {
+            // Walks the whole table: once per outage, not once per connection.
+            self.owners.lock().forget_member(member);
         }
     }
 
-    /// Notes that a member could not be reached: neither it nor what it owned is believed in any more.
-    pub fn on_unreachable(&self, member: SocketAddr) {
-        metrics::counter!("laniakea_router_dial_failures_total").increment(1);
-        let is_news = self.health.lock().on_failure(member);
-        // Walks the whole table: once per outage, not once per connection.
-        if is_news {
-            tracing::info!(%member, "member cannot be reached");
-            self.owners.lock().forget_member(member);
-            let lifelines = Arc::downgrade(&self.lifelines);
-            tokio::spawn(probe_until_up(Arc::downgrade(&self.health), lifelines, self.dialler, member));
-        }
+    /// Does `work` with a member unless somebody finds out meanwhile that it cannot be reached.
+    pub async fn unless_doubted<T>(&self, member: SocketAddr, work: impl Future<Output = T>) -> Option<T> {
+        self.vigil.unless_doubted(member, work).await
     }
 
     /// Notes who owns an account.
@@ -189,40 +153,27 @@ impl Routes {
     /// fences it within two seconds, so nothing it still holds can be served by it again.
     #[must_use]
     pub fn lifeline(&self, member: SocketAddr, drained: &CancellationToken) -> CancellationToken {
-        self.lifelines.entry(member).or_insert_with(|| drained.child_token()).clone()
+        self.vigil.lifeline(member, drained)
     }
 
     /// Looks whether the members that connections are forwarded to still answer, so that clients which only listen are
     /// not left with a member that is frozen or gone.
     pub async fn watch(&self) {
-        let members: Vec<SocketAddr> = self.lifelines.iter().map(|line| *line.key()).collect();
-        let mut probes = JoinSet::new();
-        for member in members.into_iter().filter(|member| self.is_up(*member)) {
-            let dialler = self.dialler;
-            probes.spawn(async move { (member, probe(dialler, member).await) });
-        }
-        while let Some(Ok((member, answer))) = probes.join_next().await {
-            let Err(error) = answer else { continue };
-            if !error.is_silence() {
-                // It stops, or is gone: its connections end by themselves, and nothing is left to be watched.
-                self.lifelines.remove(&member);
-            }
-            if error.is_unreachable() {
-                self.on_unreachable(member);
-            }
+        for member in self.vigil.watch().await {
+            self.owners.lock().forget_member(member);
         }
     }
 
     /// Whether a member should be tried now.
     #[must_use]
     pub fn is_up(&self, member: SocketAddr) -> bool {
-        self.health.lock().is_up(member)
+        self.vigil.is_up(member)
     }
 
     /// Lists the members that are not tried at the moment.
     #[must_use]
     pub fn doubted(&self) -> Vec<SocketAddr> {
-        self.health.lock().doubted()
+        self.vigil.doubted()
     }
 
     async fn members_of(&self, cluster: &ClusterRecord) -> Result<Vec<Member>, RouteError> {
@@ -255,29 +206,5 @@ impl Routes {
         }
         names.insert(name.to_owned(), (address, Instant::now()));
         Some(address)
-    }
-}
-
-/// Probes a doubted member until it answers; ends with the process's routes.
-async fn probe_until_up(health: Weak<Mutex<Health>>, lifelines: Weak<Lifelines>, dialler: Dialler, member: SocketAddr) {
-    loop {
-        let Some(pause) = health.upgrade().and_then(|health| health.lock().next_probe(member)) else { return };
-        tokio::time::sleep(pause).await;
-        match probe(dialler, member).await {
-            Ok(()) => {
-                let Some(health) = health.upgrade() else { return };
-                health.lock().on_success(member);
-                tracing::info!(%member, "member answers again");
-            }
-            // Silent to a client, and now to us: what is forwarded to it would wait for nothing.
-            Err(error) if error.is_silence() => {
-                let lost = lifelines.upgrade().and_then(|lifelines| lifelines.remove(&member));
-                if let Some((_, lifeline)) = lost {
-                    tracing::warn!(%member, "member is silent; its connections are ended");
-                    lifeline.cancel();
-                }
-            }
-            Err(_) => {}
-        }
     }
 }

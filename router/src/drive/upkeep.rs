@@ -7,14 +7,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::MissedTickBehavior;
+use tokio::{task::JoinSet, time::MissedTickBehavior};
 
-use super::RouterContext;
+use super::{RouterContext, vigil::WATCH_EVERY};
 
 /// How often the state of the directory and of members is put into the metrics.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
-/// How often each member with forwarded connections is asked for a greeting.
-const WATCH_EVERY: Duration = Duration::from_secs(5);
+/// Rounds over the members under way: one that finds a silent member takes several times as long as their distance.
+const ROUNDS_MAX: usize = 16;
 /// How often the remembered routes are saved.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
@@ -39,9 +39,15 @@ pub(super) async fn watch(context: Arc<RouterContext>) {
     let mut ticks = tokio::time::interval(WATCH_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watching = async {
+        let mut rounds = JoinSet::new();
         loop {
             ticks.tick().await;
-            context.routes.watch().await;
+            while rounds.try_join_next().is_some() {}
+            if rounds.len() < ROUNDS_MAX {
+                let context = Arc::clone(&context);
+                // The next round does not wait for this one: a silent member must not hide another.
+                rounds.spawn(async move { context.routes.watch().await });
+            }
         }
     };
     let _: Option<()> = context.shutdown.run_until_cancelled(watching).await;

@@ -3,20 +3,26 @@
 //! Only failures to connect count, and silence where a greeting belongs: what happens later on a connection may be one
 //! client's fault, and one client must not make a member look dead for all. A member that failed is *doubted*: clients are
 //! sent to others until a probe of our own has found it alive, so that a frozen member costs one client a wait, not many.
+//!
+//! A member that has been silent for [`LOST_AFTER`] is *lost*: its cluster goes on without it, so what it still holds can
+//! be served by it no more. Silence is measured from the beginning of the oldest attempt that had no answer, and any
+//! greeting since ends it: one slow answer among quick ones means nothing.
 
 use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+/// How long a member may be silent. Its cluster takes a member for dead after the same time.
+pub const LOST_AFTER: Duration = Duration::from_secs(2);
+
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
-/// A member that is back takes part within this time; one probe a second costs nothing.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Probes of one member before it is forgotten: after about ten minutes the directory knows better.
 const PROBES_MAX: u32 = 600;
-/// Members doubted at a time; more than any supercluster loses at once.
-const DOUBTED_MAX: usize = 4096;
+/// Members remembered at a time; more than any supercluster has, or loses at once.
+const MEMBERS_MAX: usize = 4096;
 
 /// What is known of members that failed. A member that is not listed is fine.
 #[derive(Debug, Default)]
@@ -24,23 +30,64 @@ pub struct Health {
     doubted: BTreeSet<SocketAddr>,
     /// Probes sent so far, for each member that is being probed.
     probes: HashMap<SocketAddr, u32>,
+    /// When each member was heard last.
+    heard: HashMap<SocketAddr, Instant>,
+    /// Since when members have been silent.
+    silent: HashMap<SocketAddr, Instant>,
+}
+
+/// What a failure means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Finding {
+    /// The member is doubted from now on, and was not before.
+    pub is_news: bool,
+    /// The member has been silent for so long that what it holds is lost.
+    pub is_lost: bool,
 }
 
 impl Health {
-    /// Notes that the member could not be reached; whether somebody must begin to probe it.
-    pub fn on_failure(&mut self, member: SocketAddr) -> bool {
-        if self.doubted.len() >= DOUBTED_MAX {
-            return false;
-        }
-        self.doubted.insert(member);
-        let is_probed = self.probes.contains_key(&member);
-        self.probes.entry(member).or_insert(0);
-        !is_probed
+    /// Notes that the member refused a connection.
+    pub fn on_failure(&mut self, member: SocketAddr) -> Finding {
+        // A refusal is a sign of the machine: who restarts may still serve the connections it has.
+        self.silent.remove(&member);
+        Finding { is_news: self.doubt(member), is_lost: false }
     }
 
-    /// Notes that the member answered.
-    pub fn on_success(&mut self, member: SocketAddr) {
+    /// Notes that the member has said nothing to an attempt that began at `began` and was given up at `now`.
+    pub fn on_silence(&mut self, member: SocketAddr, began: Instant, now: Instant) -> Finding {
+        if self.heard.get(&member).is_some_and(|heard| *heard > began) {
+            return Finding::default();
+        }
+        if self.silent.len() >= MEMBERS_MAX {
+            self.silent.clear();
+        }
+        let since = self.silent.entry(member).or_insert(began);
+        *since = began.min(*since);
+        let is_lost = now.saturating_duration_since(*since) >= LOST_AFTER;
+        Finding { is_news: self.doubt(member), is_lost }
+    }
+
+    fn doubt(&mut self, member: SocketAddr) -> bool {
+        self.doubted.len() < MEMBERS_MAX && self.doubted.insert(member)
+    }
+
+    /// Notes that the member answered at `now`.
+    pub fn on_success(&mut self, member: SocketAddr, now: Instant) {
         self.doubted.remove(&member);
+        self.silent.remove(&member);
+        if self.heard.len() >= MEMBERS_MAX {
+            self.heard.clear();
+        }
+        self.heard.insert(member, now);
+    }
+
+    /// Whether somebody must begin to probe the member: it is doubted, and nobody does yet.
+    pub fn begin_probing(&mut self, member: SocketAddr) -> bool {
+        let is_new = self.doubted.contains(&member) && !self.probes.contains_key(&member);
+        if is_new {
+            self.probes.insert(member, 0);
+        }
+        is_new
     }
 
     /// Returns how long to wait before the next probe; `None` if no more is needed.
@@ -64,16 +111,16 @@ impl Health {
         !self.doubted.contains(&member)
     }
 
+    /// Whether the member was heard after `moment`.
+    #[must_use]
+    pub fn was_heard_since(&self, member: SocketAddr, moment: Instant) -> bool {
+        self.heard.get(&member).is_some_and(|heard| *heard > moment)
+    }
+
     /// Lists the members that clients should not be sent to.
     #[must_use]
     pub fn doubted(&self) -> Vec<SocketAddr> {
         self.doubted.iter().copied().collect()
-    }
-
-    /// Whether no member is known to fail.
-    #[must_use]
-    pub fn is_all_well(&self) -> bool {
-        self.doubted.is_empty()
     }
 }
 
@@ -83,44 +130,89 @@ mod tests {
 
     const MEMBER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)), 7143);
 
+    const NOTHING: Finding = Finding { is_news: false, is_lost: false };
+    const DOUBTED: Finding = Finding { is_news: true, is_lost: false };
+    const LOST: Finding = Finding { is_news: false, is_lost: true };
+
     #[test]
     fn a_member_is_doubted_until_it_answers() {
         let mut health = Health::default();
-        assert!(health.is_up(MEMBER) && health.is_all_well());
-        health.on_failure(MEMBER);
+        assert!(health.is_up(MEMBER));
+        assert_eq!(health.on_failure(MEMBER), DOUBTED);
         assert!(!health.is_up(MEMBER));
         assert_eq!(health.doubted(), [MEMBER]);
-        health.on_success(MEMBER);
-        assert!(health.is_up(MEMBER) && health.is_all_well());
+        health.on_success(MEMBER, Instant::now());
+        assert!(health.is_up(MEMBER) && health.doubted().is_empty());
     }
 
     #[test]
     fn a_thousand_failures_at_once_begin_one_series_of_probes() {
         let mut health = Health::default();
-        let begun = (0..1000).filter(|_| health.on_failure(MEMBER)).count();
-        assert_eq!(begun, 1);
+        let news = (0..1000).filter(|_| health.on_failure(MEMBER) != NOTHING).count();
+        let begun = (0..1000).filter(|_| health.begin_probing(MEMBER)).count();
+        assert_eq!((news, begun), (1, 1));
         // It fails again before the prober has noticed that it had answered.
-        health.on_success(MEMBER);
-        assert!(!health.on_failure(MEMBER));
+        health.on_success(MEMBER, Instant::now());
+        assert_eq!(health.on_failure(MEMBER), DOUBTED);
+        assert!(!health.begin_probing(MEMBER));
         assert!(health.next_probe(MEMBER).is_some());
+    }
+
+    #[test]
+    fn a_member_that_greets_nobody_for_two_seconds_is_lost_at_once() {
+        let (mut health, began) = (Health::default(), Instant::now());
+        health.on_success(MEMBER, began);
+        assert_eq!(health.on_silence(MEMBER, began, began + LOST_AFTER), Finding { is_news: true, is_lost: true });
+        assert!(!health.is_up(MEMBER));
+    }
+
+    #[test]
+    fn silence_adds_up_over_attempts_until_something_is_heard() {
+        let (mut health, begin) = (Health::default(), Instant::now());
+        let at = |milliseconds| begin + Duration::from_millis(milliseconds);
+        assert_eq!(health.on_silence(MEMBER, at(0), at(1_000)), DOUBTED);
+        assert_eq!(health.on_silence(MEMBER, at(500), at(1_500)), NOTHING);
+        assert_eq!(health.on_silence(MEMBER, at(1_100), at(2_100)), LOST);
+        health.on_success(MEMBER, at(2_200));
+        assert_eq!(health.on_silence(MEMBER, at(2_300), at(3_300)), DOUBTED);
+    }
+
+    #[test]
+    fn one_slow_answer_among_quick_ones_means_nothing() {
+        let (mut health, began) = (Health::default(), Instant::now());
+        health.on_success(MEMBER, began + Duration::from_millis(1));
+        assert_eq!(health.on_silence(MEMBER, began, began + LOST_AFTER), NOTHING);
+        assert!(health.is_up(MEMBER));
+    }
+
+    #[test]
+    fn a_member_that_refuses_is_not_silent() {
+        let (mut health, began) = (Health::default(), Instant::now());
+        health.on_silence(MEMBER, began, began);
+        health.on_failure(MEMBER);
+        let later = began + LOST_AFTER;
+        assert_eq!(health.on_silence(MEMBER, later, later), NOTHING);
     }
 
     #[test]
     fn probes_come_less_and_less_often_and_end_with_an_answer() {
         let mut health = Health::default();
         health.on_failure(MEMBER);
+        assert!(health.begin_probing(MEMBER));
         let pauses = [(); 6].map(|()| health.next_probe(MEMBER).unwrap().as_millis());
         assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
-        health.on_success(MEMBER);
+        health.on_success(MEMBER, Instant::now());
         assert_eq!(health.next_probe(MEMBER), None);
-        assert!(health.on_failure(MEMBER));
+        health.on_failure(MEMBER);
+        assert!(health.begin_probing(MEMBER));
     }
 
     #[test]
     fn a_member_that_never_comes_back_is_forgotten() {
         let mut health = Health::default();
         health.on_failure(MEMBER);
+        health.begin_probing(MEMBER);
         while health.next_probe(MEMBER).is_some() {}
-        assert!(health.is_all_well() && health.probes.is_empty());
+        assert!(health.doubted().is_empty() && health.probes.is_empty());
     }
 }

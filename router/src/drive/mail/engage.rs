@@ -1,12 +1,19 @@
 //! Finding a member that takes a transaction. Until content is sent a member that fails is replaced silently.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use tokio::time::timeout;
 
 use super::{ClientError, Handover, Kept, MailClient, Outgoing};
 use crate::{
-    drive::routes::{CONNECT_DEADLINE, Routes},
+    drive::{
+        login::DialError,
+        routes::{CONNECT_DEADLINE, Routes},
+    },
+    route::LOST_AFTER,
     session::smtp::Dialect,
     wire::smtp::Reply,
 };
@@ -17,7 +24,7 @@ pub const ROUNDS: usize = 4;
 const ROUND_PAUSE: Duration = Duration::from_millis(400);
 
 /// How long a member may take to greet, or to answer on a connection that was kept; then another one is asked.
-const GREETING_DEADLINE: Duration = Duration::from_secs(2);
+const GREETING_DEADLINE: Duration = LOST_AFTER;
 
 /// A member that waits for content.
 #[derive(Debug)]
@@ -92,18 +99,28 @@ impl Errand<'_> {
     }
 
     async fn connect(&self, member: SocketAddr) -> Result<MailClient, Option<Reply>> {
-        let Ok(tcp) = self.routes.dialler().dial(member, CONNECT_DEADLINE).await else {
-            self.routes.on_unreachable(member);
-            return Err(None);
-        };
-        // The kernel accepts connections for a process that is frozen: only its greeting says that it is there.
-        let Ok(greeted) = timeout(GREETING_DEADLINE, MailClient::hand_over(tcp, self.dialect, self.handover)).await
-        else {
-            self.routes.on_unreachable(member);
-            return Err(None);
-        };
-        self.routes.on_reached(member);
-        greeted.map_err(|error| refusal(member, error))
+        let began = Instant::now();
+        let greeted = self.routes.unless_doubted(member, self.hear_greeting(member));
+        match greeted.await.unwrap_or(Err(DialError::Doubted)) {
+            Ok(greeted) => {
+                // A connection that broke says nothing of who is there.
+                if !matches!(greeted, Err(ClientError::Io(_))) {
+                    self.routes.on_reached(member);
+                }
+                greeted.map_err(|error| refusal(member, error))
+            }
+            Err(error) => {
+                self.routes.on_no_answer(member, began, &error);
+                Err(None)
+            }
+        }
+    }
+
+    /// The kernel accepts connections for a process that is frozen: only its greeting says that it is there.
+    async fn hear_greeting(&self, member: SocketAddr) -> Result<Result<MailClient, ClientError>, DialError> {
+        let tcp = self.routes.dialler().dial(member, CONNECT_DEADLINE).await.map_err(DialError::Connect)?;
+        let greeted = timeout(GREETING_DEADLINE, MailClient::hand_over(tcp, self.dialect, self.handover)).await;
+        greeted.map_err(|_| DialError::Silent)
     }
 
     async fn open(&self, member: SocketAddr, mut client: MailClient) -> Result<Engaged, Option<Reply>> {
