@@ -31,7 +31,7 @@ pub enum Body {
     Short,
     /// Longer than a sector.
     Medium,
-    /// In a file of its own.
+    /// In a file of its own, and longer than a page.
     Long,
 }
 
@@ -41,7 +41,7 @@ impl Body {
             Self::None => return None,
             Self::Short => 20,
             Self::Medium => 700,
-            Self::Long => 1500,
+            Self::Long => 5000,
         };
         Some(change.bytes().cycle().take(length).collect())
     }

@@ -6,6 +6,7 @@
 //! deliberate mistakes, every one of which it has to find.
 
 mod member;
+mod sequences;
 mod witness;
 
 use std::path::Path;
@@ -314,7 +315,7 @@ fn total(outcomes: impl Iterator<Item = Outcome>) -> u64 {
 fn nothing_promised_is_lost_whenever_power_fails() {
     let short = (1..=2).flat_map(workloads);
     let long = LONG_WORKLOADS.iter().map(|steps| steps.to_vec());
-    let states = total(short.chain(long).map(|steps| every_loss_of_power(&steps, None, 40, 0)));
+    let states = total(short.chain(long).map(|steps| every_loss_of_power(&steps, None, 60, 0)));
     println!("{states} crash states");
     assert!(states > 10_000, "{states}");
 }
@@ -358,17 +359,6 @@ fn two_owners_that_wake_up_too_late_change_nothing() {
     println!("{states} crash states");
 }
 
-/// The gate of a release: all workloads of up to three steps, every fate, and again during recovery.
-#[test]
-#[ignore = "takes about an hour without optimisation; run it with --release"]
-fn a_million_crashes() {
-    let states = total((1..=3).flat_map(workloads).map(|steps| every_loss_of_power(&steps, None, 60, 1)))
-        + total(workloads(3).into_iter().map(|steps| every_death(&steps, 8)))
-        + total(workloads(3).into_iter().map(|steps| every_failing_operation(&steps, 8)));
-    println!("{states} crash states");
-    assert!(states > 1_000_000, "{states}");
-}
-
 /// All that the tests above do, with less of each, until a promise is broken.
 fn is_caught(haste: Option<Haste>) -> bool {
     let bodies: &'static [Step] = &[Commit(&[Short]), Commit(&[Medium, Long]), Snapshot, Commit(&[Plain])];
@@ -405,4 +395,34 @@ fn every_deliberate_mistake_of_the_store_is_caught() {
 #[test]
 fn a_worker_that_promises_too_early_is_caught() {
     assert!(is_caught(Some(Haste::PromiseBeforeSync)));
+}
+
+/// A second owner shows what it has, and the first one goes on: only the tick keeps it from promising.
+#[test]
+fn a_worker_that_does_without_the_tick_is_caught() {
+    for haste in [Haste::PromiseWithoutTick, Haste::ShowWithoutTick] {
+        let caught = (1..=40).any(|at| hasty_sleeper(at, haste).is_err());
+        assert!(caught, "{haste:?} goes unnoticed");
+    }
+}
+
+/// The owner stands still, a successor goes all its way, the owner goes on.
+fn hasty_sleeper(at: u64, haste: Haste) -> Result<(), Violation> {
+    let (old, outside) = (SimulatedFs::new(), outside(Some(haste)));
+    run(&old, &[Commit(&[Short]), Release], &outside)?;
+    let new = old.join(Caching::Strict);
+    let asleep = old.pause_at(old.operations() + at);
+    let sleeper = start({
+        let (old, outside, asleep) = (old.clone(), Arc::clone(&outside), Arc::clone(&asleep));
+        move || {
+            let stopped = run(&old, OLD_OWNER, &outside);
+            asleep.pass_by();
+            stopped
+        }
+    });
+    asleep.until_arrived();
+    let succeeded = run(&new, SUCCESSOR, &outside);
+    asleep.open();
+    succeeded.and(sleeper.join().unwrap())?;
+    succeed(&new.join(Caching::Strict), &outside)
 }

@@ -259,17 +259,23 @@ pub fn apply(file: &mut Vec<u8>, write: &Write) {
 /// In how many ways the last of the writes that are kept may be torn.
 const TEARS: usize = 6;
 
-/// Nothing kept, or the first `k` kept and the `k`th of them whole or torn, or only the last kept.
+/// Nothing kept; or the first `k` kept and the `k`th of them whole or torn; or, because a cache writes in any order, all but
+/// one kept, or only the last.
 fn outcomes(pending: &[Write]) -> usize {
-    2 + pending.len() * TEARS
+    1 + pending.len() * TEARS + if pending.len() > 1 { pending.len() } else { 0 }
 }
 
 fn settle(file: &mut Vec<u8>, pending: &[Write], outcome: usize) {
     let Some(outcome) = outcome.checked_sub(1) else { return };
     let (whole, tear) = (outcome / TEARS, outcome % TEARS);
     let Some(last) = pending.get(whole) else {
-        // The writes were reordered.
-        pending.iter().rev().take(1).for_each(|write| apply(file, write));
+        let missing = outcome - pending.len() * TEARS;
+        let is_kept = |number: usize| match missing + 1 == pending.len() {
+            // That all but the last are kept is among the outcomes above.
+            true => number == missing,
+            false => number != missing,
+        };
+        pending.iter().enumerate().filter(|(number, _)| is_kept(*number)).for_each(|(_, write)| apply(file, write));
         return;
     };
     pending.iter().take(whole).for_each(|write| apply(file, write));
