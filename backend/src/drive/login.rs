@@ -311,10 +311,13 @@ async fn settle<S: Service>(
     for _ in 0..TRIES_MAX {
         match member.place(account).await? {
             Place::Here(pass) => {
-                // Login is shown only by a member that is not fenced (read rule).
-                return match member.registry.cluster().validate().await {
-                    Ok(()) => Ok(Settled::Here(pass)),
-                    Err(_) => Err(Fault::Unavailable),
+                // Login is shown only by a member that is not fenced (read rule). One whose storage does not answer may
+                // be, and cannot tell: the client need not wait for that.
+                let cluster = member.registry.cluster();
+                return tokio::select! {
+                    Ok(()) = cluster.validate() => Ok(Settled::Here(pass)),
+                    () = cluster.storage_stalls() => Err(Fault::Unavailable),
+                    else => Err(Fault::Unavailable),
                 };
             }
             Place::Fellow(owner) => {

@@ -105,11 +105,16 @@ impl Attempts {
         }
     }
 
-    /// A member answered that it cannot serve the account at the moment: all others would wait for the same thing.
+    /// A member answered that it cannot serve the account at the moment. All others may wait for the same thing, but it
+    /// may also be the only one that does not reach the storage: after a pause the next one is asked.
     pub fn on_unavailable(&mut self, now: Instant) {
         let pause = ROUND_PAUSE.saturating_mul(1 << self.refusals.min(4)).min(REFUSED_PAUSE_MAX);
         self.refusals += 1;
-        self.pause(now, pause);
+        if self.queue.is_empty() {
+            self.pause(now, pause);
+        } else {
+            self.not_before = now + pause;
+        }
     }
 
     /// Ends the round; the next one begins with a fresh plan.
@@ -172,6 +177,20 @@ mod tests {
         }
         attempts.on_moved(now, moved(4));
         assert_eq!(attempts.next(now), Next::Wait(now + ROUND_PAUSE));
+    }
+
+    #[test]
+    fn a_member_that_cannot_does_not_keep_the_others_from_being_asked() {
+        let mut now = Instant::now();
+        let mut attempts = Attempts::new(now);
+        attempts.on_plan(vec![member(1), member(2)]);
+        assert_eq!(attempts.next(now), dial(1));
+        attempts.on_unavailable(now);
+        assert_eq!(attempts.next(now), Next::Wait(now + ROUND_PAUSE));
+        now += ROUND_PAUSE;
+        assert_eq!(attempts.next(now), dial(2));
+        attempts.on_unavailable(now);
+        assert_eq!(attempts.next(now + 2 * ROUND_PAUSE), Next::Plan);
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub enum ClaimError {
     /// No controller answered within the claim deadline: a temporary failure.
     #[error("no controller answered in time")]
     Unavailable,
+    /// The storage does not answer this member: another one may reach it.
+    #[error("the storage does not answer")]
+    NoStorage,
     /// This member is being drained: another member must claim.
     #[error("this member is being drained")]
     Draining,

@@ -94,6 +94,8 @@ pub(crate) struct Shared {
     recalls: Mutex<Option<mpsc::Receiver<OwnableId>>>,
     next_request: AtomicU64,
     claim_patience: Duration,
+    /// How old the last tick may be before claims are not waited for.
+    storage_patience: Duration,
 }
 
 impl ClusterHandle {
@@ -157,6 +159,7 @@ impl ClusterHandle {
             recalls: Mutex::new(Some(bounded(recalled))),
             next_request: AtomicU64::new(0),
             claim_patience: settings.timing.claim,
+            storage_patience: settings.timing.dead,
         });
         let (view, watched) = watch::channel(Arc::new(first_view(joined.seat.me())));
         let (inbox, inbound) = mpsc::channel(INBOX);
@@ -200,9 +203,11 @@ impl ClusterHandle {
         let request = Request::Claim { number, ownable, answer };
         self.shared.requests.send(request).map_err(|_| ClaimError::Left)?;
         let abandon = AbandonOnDrop { shared: &self.shared, number, ownable };
-        let Ok(answered) = tokio::time::timeout(self.shared.claim_patience, wait).await else {
-            return Err(ClaimError::Unavailable);
+        let answered = tokio::select! {
+            answered = tokio::time::timeout(self.shared.claim_patience, wait) => answered,
+            () = self.storage_stalls() => return Err(ClaimError::NoStorage),
         };
+        let Ok(answered) = answered else { return Err(ClaimError::Unavailable) };
         // The desk has forgotten it already: telling would only wake it.
         std::mem::forget(abandon);
         match answered.ok().and_then(Delivery::take) {
@@ -235,6 +240,11 @@ impl ClusterHandle {
             return Ok(());
         }
         self.validate().await
+    }
+
+    /// Resolves when the storage has not answered this member for as long as makes a silent one count as dead.
+    pub async fn storage_stalls(&self) {
+        self.shared.ticker.stalls(self.shared.storage_patience).await;
     }
 
     /// What this member sees of its cluster now.

@@ -90,6 +90,17 @@ impl Ticker {
         wait.await.map_err(|_| Fenced)
     }
 
+    /// Resolves when the last successful tick is older than `patience`: the storage does not answer this member.
+    pub(super) async fn stalls(&self, patience: Duration) {
+        loop {
+            let age = clock::now().since(self.begun());
+            match patience.checked_sub(age) {
+                Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
+                Some(_) | None => return,
+            }
+        }
+    }
+
     /// Says in the next tick, which comes soon, who answers us.
     pub(super) fn publish(&self, sees: Slots) {
         let mut state = self.shared.state.lock();
