@@ -3,8 +3,12 @@
 //! - [`bench`]: what the command `bench` measures.
 //! - [`up`]: the real program in a folder of its own, killed and started again by tests.
 //! - [`gluster`]: a real shared filesystem with three copies.
+//! - [`cluster`]: a cluster whose members run on hosts, and what can be done to them.
+//! - [`faultfs`]: a filesystem that fails on command.
 //! - [`hosts`]: a network of hosts whose power fails and whose cables are cut.
 //! - [`client`]: mail protocols as a client sees them.
+//! - [`ledger`]: everything that was acknowledged, and whether it is there.
+//! - [`nemesis`]: one fault after the other, and how long each is noticed.
 //! - [`storm`]: deliveries with a ledger of what was acknowledged.
 //! - [`tool`]: other people's programs.
 //!
@@ -14,8 +18,12 @@
 
 pub mod bench;
 pub mod client;
+pub mod cluster;
+pub mod faultfs;
 pub mod gluster;
 pub mod hosts;
+pub mod ledger;
+pub mod nemesis;
 pub mod storm;
 pub mod tool;
 pub mod up;

@@ -42,6 +42,19 @@ fn missing(name: &str, package: &str) -> Result<()> {
     skip(&format!("{name} is not installed (apt-get install {package})"))
 }
 
+/// Where a shared library of a package is, in the folder of this name among the system's libraries. Says so if it is not.
+///
+/// # Errors
+/// If it is missing although all programs should be there.
+pub fn library(name: &str, folder: &str, package: &str) -> Result<Option<String>> {
+    let systems = fs::read_dir("/usr/lib")?.flatten().map(|entry| entry.path());
+    let found = systems.map(|system| system.join(folder).join(name)).find(|path| path.is_file());
+    if found.is_none() {
+        missing(name, package)?;
+    }
+    Ok(found.map(|path| path.display().to_string()))
+}
+
 /// Says why a test is skipped.
 ///
 /// # Errors

@@ -26,7 +26,7 @@ const START_DEADLINE: Duration = Duration::from_secs(90);
 const STOP_DEADLINE: Duration = Duration::from_secs(45);
 
 /// Tests of one file run side by side; more than this many superclusters at once would measure only the machine.
-static PLACES: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(1));
+pub(crate) static PLACES: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(1));
 
 /// What `endpoints.json` says.
 #[derive(Debug, Clone, Deserialize)]

@@ -21,8 +21,17 @@ pub struct Answer {
 /// # Errors
 /// If there is no answer in HTTP.
 pub async fn get(address: SocketAddr, path: &str) -> Result<Answer> {
+    get_as(address, path, None).await
+}
+
+/// Asks for `path`, with a bearer token if there is one.
+///
+/// # Errors
+/// If there is no answer in HTTP.
+pub async fn get_as(address: SocketAddr, path: &str, token: Option<&str>) -> Result<Answer> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{token}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;
