@@ -79,8 +79,8 @@ impl Fault {
         let milliseconds = match self {
             Self::Kill | Self::PowerOff => 1_000,
             Self::Freeze | Self::Cut | Self::Deaf | Self::Part => 4_500,
-            Self::StorageStalls | Self::SyncStalls => 7_500,
-            _ => 2_000,
+            Self::StorageStalls | Self::SyncStalls => 7_000,
+            _ => 1_000,
         };
         Duration::from_millis(milliseconds)
     }

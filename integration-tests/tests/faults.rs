@@ -24,7 +24,7 @@ async fn survive(faults: &[Fault], of_controller: bool) -> Result<()> {
     if !faultfs::is_possible()? {
         return Ok(());
     }
-    let mut cluster = Cluster::start(Plan { storage: Storage::STRICT, ..Plan::default() }).await?;
+    let mut cluster = Cluster::start(Plan { storage: Storage::STRICT, accounts: 4, ..Plan::default() }).await?;
     let work = Work::begin(&cluster, 2).await?;
     for fault in faults {
         let outcome = strike(&mut cluster, &work.ledger, *fault, of_controller).await?;
