@@ -18,6 +18,7 @@ use std::{
 pub const LOST_AFTER: Duration = Duration::from_secs(2);
 
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// A member that is back is to be found within a second.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Probes of one member before it is forgotten: after about ten minutes the directory knows better.
 const PROBES_MAX: u32 = 600;
