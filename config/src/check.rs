@@ -18,7 +18,7 @@ use crate::{
     raw::{Node, Value},
     settings::{
         Advertised, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits,
-        MemberSettings, ProbePolicy, Profile, RouterSettings, Service, TlsSettings,
+        MemberSettings, Openings, ProbePolicy, Profile, RouterSettings, Service, TlsSettings,
     },
     shape::FILE,
     units,
@@ -213,30 +213,66 @@ fn check_cluster(cluster: &Node, faults: &mut Vec<Fault>) {
     }
     let place = cluster.get("timing").map_or(cluster.place, |timing| timing.place);
     let timing = timing(cluster.get("timing"));
-    let orders = [
-        (timing.ping < timing.suspect, "`ping` must be shorter than `suspect`, or every member is always suspected"),
-        (timing.suspect <= timing.dead, "`suspect` must not be longer than `dead`"),
-        (
-            timing.read_lease < timing.dead,
-            "`read_lease` must be shorter than `dead`, or a dead member might still answer",
-        ),
-        (timing.tick_busy <= timing.tick_idle, "`tick_busy` must not be longer than `tick_idle`"),
-        (!timing.tick_busy.is_zero(), "`tick_busy` must not be zero"),
-        (!timing.ping.is_zero(), "`ping` must not be zero"),
-    ];
-    let print = units::print_duration;
-    for (_, what) in orders.iter().filter(|(holds, _)| !holds) {
-        let fault = Fault::at(place, *what).expected("ping < suspect ≤ dead, read_lease < dead, tick_busy ≤ tick_idle");
-        faults.push(fault.suggest(format!(
-            "remove `timing` to use the defaults; now ping {}, suspect {}, dead {}, read_lease {}, tick_busy {}, tick_idle {}",
-            print(timing.ping),
-            print(timing.suspect),
-            print(timing.dead),
-            print(timing.read_lease),
-            print(timing.tick_busy),
-            print(timing.tick_idle),
-        )));
+    for order in orders(&timing) {
+        let (shorter, longer) = (order.shorter, order.longer);
+        let is_right = if order.may_equal { shorter.1 <= longer.1 } else { shorter.1 < longer.1 };
+        if !is_right {
+            let print = units::print_duration;
+            let than = if order.may_equal { "not be longer" } else { "be shorter" };
+            let what = format!("`{}` must {than} than `{}`{}", shorter.0, longer.0, order.why);
+            let fault = Fault::at(place, what).expected(format!("less than {}", print(longer.1)));
+            let defaults = "or remove both to use the defaults";
+            faults.push(fault.suggest(format!(
+                "lower `{}`, now {}, or raise `{}`, now {}, {defaults}",
+                shorter.0,
+                print(shorter.1),
+                longer.0,
+                print(longer.1)
+            )));
+        }
     }
+}
+
+/// Two durations of which one must be shorter, and what would go wrong otherwise.
+struct Order {
+    shorter: (&'static str, Duration),
+    longer: (&'static str, Duration),
+    may_equal: bool,
+    why: &'static str,
+}
+
+/// What the protocol of a cluster needs of its timing.
+fn orders(timing: &ClusterTiming) -> Vec<Order> {
+    let less = |shorter, longer, why| Order { shorter, longer, may_equal: false, why };
+    let at_most = |shorter, longer, why| Order { shorter, longer, may_equal: true, why };
+    let zero = |what| less(("zero", Duration::ZERO), what, "");
+    let (ping, suspect, dead) = (("ping", timing.ping), ("suspect", timing.suspect), ("dead", timing.dead));
+    let (read_lease, tick_idle) = (("read_lease", timing.read_lease), ("tick_idle", timing.tick_idle));
+    let storage_fine = ("storage_fine", timing.storage_fine);
+    vec![
+        less(ping, suspect, ", or every member is always suspected"),
+        less(suspect, dead, ", or a member is given up before anybody doubts it"),
+        less(read_lease, dead, ", or a dead member might still answer"),
+        less(ping, read_lease, ", or it runs out between two pings"),
+        at_most(("tick_busy", timing.tick_busy), tick_idle, ""),
+        less(tick_idle, dead, ", or an idle member seems to have stopped ticking"),
+        less(tick_idle, storage_fine, ", or an idle member never seems to reach the storage"),
+        less(
+            storage_fine,
+            ("storage_lost", timing.storage_lost),
+            ", or members fence one another for one slow storage",
+        ),
+        less(("probe", timing.probe), suspect, ", or a lost link is not dialled again in time"),
+        less(("stagger", timing.stagger), dead, ", or a cluster waits for its controller too long"),
+        less(dead, ("claim", timing.claim), ", or nobody waits long enough for a dead member's accounts"),
+        at_most(("release", timing.release), ("stop", timing.stop), ", or a member that stops ends before it is done"),
+        zero(ping),
+        zero(("tick_busy", timing.tick_busy)),
+        zero(("probe", timing.probe)),
+        zero(("release", timing.release)),
+        zero(("commit", timing.commit)),
+        zero(("idle_release", timing.idle_release)),
+    ]
 }
 
 /// RFC 9051 §5.4: a server that logs idle clients out waits for at least 30 minutes.
@@ -380,6 +416,7 @@ impl Reader<'_> {
             probe: text(node, "probe").and_then(|word| ProbePolicy::parse(&word)).unwrap_or_default(),
             members: each(node, "members").iter().map(member).collect::<Option<_>>()?,
             timing: timing(node.get("timing")),
+            openings: openings(node.get("openings")),
         })
     }
 
@@ -444,6 +481,15 @@ fn listeners(node: Option<&Node>) -> BTreeMap<Service, SocketAddr> {
     entries.iter().filter_map(one).collect()
 }
 
+fn openings(node: Option<&Node>) -> Openings {
+    let default = Openings::default();
+    let number = |key: &str, default: usize| match node.and_then(|node| node.get(key)).map(|node| &node.value) {
+        Some(Value::Count(value)) => usize::try_from(*value).unwrap_or(usize::MAX),
+        _ => default,
+    };
+    Openings { at_once: number("at_once", default.at_once), waiting_max: number("waiting_max", default.waiting_max) }
+}
+
 fn timing(node: Option<&Node>) -> ClusterTiming {
     let default = ClusterTiming::default();
     let Some(node) = node else { return default };
@@ -456,6 +502,11 @@ fn timing(node: Option<&Node>) -> ClusterTiming {
         tick_busy: duration(node, "tick_busy", default.tick_busy),
         claim: duration(node, "claim", default.claim),
         release: duration(node, "release", default.release),
+        stop: duration(node, "stop", default.stop),
+        probe: duration(node, "probe", default.probe),
+        stagger: duration(node, "stagger", default.stagger),
+        storage_lost: duration(node, "storage_lost", default.storage_lost),
+        storage_fine: duration(node, "storage_fine", default.storage_fine),
         commit: duration(node, "commit", default.commit),
         idle_release: duration(node, "idle_release", default.idle_release),
     }

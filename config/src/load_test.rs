@@ -96,7 +96,8 @@ clusters:
         "laniakea.yaml:19:14: this cluster has no members",
         "the cluster name `blue` is already used on line 15",
         "another cluster stores its mail there already, on line 16",
-        "`suspect` must not be longer than `dead`",
+        "`suspect` must be shorter than `dead`, or a member is given up before anybody doubts it",
+        "lower `suspect`, now 2s, or raise `dead`, now 1s",
         "the member name `m` is already used on line 25",
         "127.0.0.1:1 is taken: line 25 gives 127.0.0.1:1 to control of m",
         "127.0.0.1:2 is taken: line 26",
@@ -162,4 +163,35 @@ fn files_that_a_role_needs_must_be_there_and_others_need_not() {
     let told = Config::load(&path).unwrap_err().to_string();
     assert!(told.contains("blue.key has 31 bytes") && told.contains("green.key cannot be read"), "{told}");
     assert!(told.contains("head -c 32 /dev/urandom"), "{told}");
+}
+
+#[test]
+fn every_impossible_order_of_timeouts_is_told_with_what_to_change() {
+    let timing = |text: &str| {
+        let cluster = "{name: m, control: '127.0.0.1:1', handoff: '127.0.0.1:2'}";
+        format!(
+            "domain: d.example\ndirectory: {{urls: ['ldap://h:389'], base: 'dc=d'}}\n\
+             tls: {{certificate_file: c.pem, key_file: k.pem}}\nadmin: {{token_file: t}}\n\
+             clusters:\n  - {{name: c, storage: /s, key_file: k, timing: {{{text}}}, members: [{cluster}]}}\n"
+        )
+    };
+    assert!(crate::Config::read(&timing("dead: 3s, suspect: 2s"), std::path::Path::new("/")).is_ok());
+    for (text, told) in [
+        ("ping: 1s", "lower `ping`, now 1s, or raise `suspect`, now 1s"),
+        ("suspect: 2s", "lower `suspect`, now 2s, or raise `dead`, now 2s"),
+        ("read_lease: 2s", "lower `read_lease`, now 2s, or raise `dead`, now 2s"),
+        ("read_lease: 100ms", "lower `ping`, now 200ms, or raise `read_lease`, now 100ms"),
+        ("tick_busy: 1s", "lower `tick_busy`, now 1s, or raise `tick_idle`, now 500ms"),
+        ("tick_idle: 1s", "lower `tick_idle`, now 1s, or raise `storage_fine`, now 1s"),
+        ("tick_idle: 2s", "lower `tick_idle`, now 2s, or raise `dead`, now 2s"),
+        ("storage_fine: 5s", "lower `storage_fine`, now 5s, or raise `storage_lost`, now 5s"),
+        ("probe: 1s", "lower `probe`, now 1s, or raise `suspect`, now 1s"),
+        ("stagger: 2s", "lower `stagger`, now 2s, or raise `dead`, now 2s"),
+        ("claim: 2s", "lower `dead`, now 2s, or raise `claim`, now 2s"),
+        ("release: 11s", "lower `release`, now 11s, or raise `stop`, now 10s"),
+    ] {
+        let faults = crate::Config::read(&timing(text), std::path::Path::new("/")).expect_err(text);
+        let said: String = faults.iter().map(|fault| format!("{fault:?}")).collect();
+        assert!(said.contains(told), "{text}: {said}");
+    }
 }

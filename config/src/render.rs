@@ -8,7 +8,7 @@ use std::{fmt::Write as _, path::Path, time::Duration};
 use crate::{
     settings::{
         Advertised, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits,
-        MemberSettings, ProbePolicy, Profile, RouterSettings, Service,
+        MemberSettings, Openings, ProbePolicy, Profile, RouterSettings, Service,
     },
     units,
 };
@@ -186,6 +186,12 @@ impl ClusterSettings {
             out.text(2, "probe", self.probe.word());
         }
         self.timing.render(out);
+        let Openings { at_once, waiting_max } = self.openings;
+        if self.openings != Openings::default() {
+            out.line(2, "openings:");
+            out.line(3, &format!("at_once: {at_once}"));
+            out.line(3, &format!("waiting_max: {waiting_max}"));
+        }
         out.line(2, "members:");
         self.members.iter().for_each(|member| member.render(out));
     }
@@ -224,6 +230,11 @@ impl ClusterTiming {
         out.duration(3, "tick_busy", self.tick_busy, default.tick_busy);
         out.duration(3, "claim", self.claim, default.claim);
         out.duration(3, "release", self.release, default.release);
+        out.duration(3, "stop", self.stop, default.stop);
+        out.duration(3, "probe", self.probe, default.probe);
+        out.duration(3, "stagger", self.stagger, default.stagger);
+        out.duration(3, "storage_lost", self.storage_lost, default.storage_lost);
+        out.duration(3, "storage_fine", self.storage_fine, default.storage_fine);
         out.duration(3, "commit", self.commit, default.commit);
         out.duration(3, "idle_release", self.idle_release, default.idle_release);
     }

@@ -162,6 +162,23 @@ pub struct ClusterSettings {
     pub members: Vec<MemberSettings>,
     /// When to suspect, declare dead, give up.
     pub timing: ClusterTiming,
+    /// How fast a member opens what it inherits.
+    pub openings: Openings,
+}
+
+/// How many accounts a member opens at a time; so one that inherits a hundred thousand is not overrun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Openings {
+    /// Accounts being opened at once. Default 32.
+    pub at_once: usize,
+    /// Accounts that may wait for their turn; who asks for more is told to come again. Default 10,000.
+    pub waiting_max: usize,
+}
+
+impl Default for Openings {
+    fn default() -> Self {
+        Self { at_once: 32, waiting_max: 10_000 }
+    }
 }
 
 /// What a member does about a storage that breaks what a cluster relies on. Default: refuse.
@@ -306,6 +323,16 @@ pub struct ClusterTiming {
     pub claim: Duration,
     /// How long a member may take to release an account before it is fenced. Default 5 s.
     pub release: Duration,
+    /// How long a member that is told to stop may take to give everything back. Default 10 s.
+    pub stop: Duration,
+    /// After a link ended it is dialled at once, after this long, and after three times this long. Default 50 ms.
+    pub probe: Duration,
+    /// How much longer each rank of candidates for controller waits. Default 50 ms.
+    pub stagger: Duration,
+    /// A member whose last tick is older does not reach the storage … Default 5 s.
+    pub storage_lost: Duration,
+    /// … in the eyes of one whose own is younger than this. Default 1 s.
+    pub storage_fine: Duration,
     /// How long a commit may take before its client hears of a temporary failure. Default 30 s.
     pub commit: Duration,
     /// An account without sessions is released after this long. Default 5 min.
@@ -345,6 +372,11 @@ impl Default for ClusterTiming {
             tick_busy: Duration::from_millis(2),
             claim: Duration::from_secs(10),
             release: Duration::from_secs(5),
+            stop: Duration::from_secs(10),
+            probe: Duration::from_millis(50),
+            stagger: Duration::from_millis(50),
+            storage_lost: Duration::from_secs(5),
+            storage_fine: Duration::from_secs(1),
             commit: Duration::from_secs(30),
             idle_release: Duration::from_secs(300),
         }

@@ -168,6 +168,7 @@ const CLUSTER: &[Key] = &[
     ),
     key("members", List(&Table(MEMBER)), Required, "Its members."),
     key("timing", Table(TIMING), Optional, "When to suspect, declare dead, give up."),
+    key("openings", Table(OPENINGS), Optional, "How fast a member opens what it inherits."),
 ];
 
 /// What may be done about a filesystem that lies. The words are those of [`crate::ProbePolicy`].
@@ -211,6 +212,11 @@ pub const LISTEN: &[Key] = &[
     key("metrics", Socket, Optional, "/metrics, /healthz, /readyz and the admin API."),
 ];
 
+const OPENINGS: &[Key] = &[
+    key("at_once", Count(1, 10_000), Else("32"), "Accounts a member opens at once."),
+    key("waiting_max", Count(1, 10_000_000), Else("10000"), "Accounts that may wait for their turn."),
+];
+
 const TIMING: &[Key] = &[
     key("ping", Duration, Else("200ms"), "Between pings."),
     key("suspect", Duration, Else("1s"), "Silence after which a member gets no new accounts."),
@@ -220,6 +226,21 @@ const TIMING: &[Key] = &[
     key("tick_busy", Duration, Else("2ms"), "Least time between ticks of a busy member."),
     key("claim", Duration, Else("10s"), "How long a claim is tried."),
     key("release", Duration, Else("5s"), "How long a member may take to release an account before it is fenced."),
+    key("stop", Duration, Else("10s"), "How long a member that is told to stop may take to give everything back."),
+    key(
+        "probe",
+        Duration,
+        Else("50ms"),
+        "A lost link is dialled at once, after this long, and after three times this long.",
+    ),
+    key("stagger", Duration, Else("50ms"), "How much longer each rank of candidates for controller waits."),
+    key(
+        "storage_lost",
+        Duration,
+        Else("5s"),
+        "A member whose last tick is older than this does not reach the storage.",
+    ),
+    key("storage_fine", Duration, Else("1s"), "Only a member whose own last tick is younger than this may say so."),
     key("commit", Duration, Else("30s"), "How long a commit may take before its client hears of a temporary failure."),
     key("idle_release", Duration, Else("5min"), "An account without sessions is released after this long."),
 ];

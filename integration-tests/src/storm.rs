@@ -30,6 +30,7 @@ const FIELD: &str = "X-Storm";
 pub struct Ledger {
     acknowledged: Arc<Mutex<BTreeSet<(String, u64)>>>,
     next: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
 }
 
 impl Ledger {
@@ -43,6 +44,12 @@ impl Ledger {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many messages were not acknowledged for every recipient: a sender would have to try again.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 
     fn note(&self, account: &str, number: u64) {
@@ -64,6 +71,8 @@ impl Ledger {
     /// # Errors
     /// If the connection ended first.
     pub async fn deliver(&self, smtp: &mut Smtp, recipients: &[&str]) -> Result<()> {
+        // Unless all goes well.
+        self.failed.fetch_add(1, Ordering::Relaxed);
         let number = self.number();
         let body = "All mail that was acknowledged is there. ".repeat(usize::try_from(number % 50)? + 1);
         let message =
@@ -77,11 +86,11 @@ impl Ledger {
             .collect();
         // SMTP: one reply for all. LMTP: one for each.
         let replies = mail.data.iter().cycle();
-        accepted
-            .iter()
-            .zip(replies)
-            .filter(|(_, reply)| reply.is_ok())
-            .for_each(|(account, _)| self.note(account, number));
+        let acknowledged = accepted.iter().zip(replies).filter(|(_, reply)| reply.is_ok());
+        let count = acknowledged.map(|(account, _)| self.note(account, number)).count();
+        if count == recipients.len() {
+            self.failed.fetch_sub(1, Ordering::Relaxed);
+        }
         Ok(())
     }
 

@@ -247,6 +247,14 @@ impl Up {
         kill(self.process(name)?.pid).with_context(|| format!("kill {name}"))
     }
 
+    /// Tells the process called `name` to stop, with SIGTERM, as an operator or a service manager would.
+    ///
+    /// # Errors
+    /// If there is no such process.
+    pub fn terminate(&self, name: &str) -> Result<()> {
+        Ok(kill_process(pid(self.process(name)?.pid)?, Signal::TERM)?)
+    }
+
     /// Freezes the process called `name` with SIGSTOP, or thaws it with SIGCONT.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::{
 use ipnet::{IpNet, Ipv4Net};
 use laniakea_config::{
     Advertised, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits, MemberSettings,
-    ProbePolicy, Profile, RouterSettings, Service, TlsSettings,
+    Openings, ProbePolicy, Profile, RouterSettings, Service, TlsSettings,
 };
 
 use super::{
@@ -121,6 +121,7 @@ fn cluster(home: &Home, plan: &Plan, number: u16, ports: &mut Ports) -> Result<C
         members,
         probe: ProbePolicy::default(),
         timing: ClusterTiming::default(),
+        openings: Openings::default(),
         name,
     })
 }

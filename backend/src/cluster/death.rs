@@ -9,8 +9,8 @@ use laniakea_config::ClusterTiming;
 
 use super::{Health, LinkId, Moment, Peer, Slots};
 
-/// After a link ended: how long until the first, second and third attempt to reach the peer again.
-const PROBES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(150)];
+/// After a link ended: how long until the first, second and third attempt to reach the peer again, in `probe`s.
+const PROBES: [u32; 3] = [0, 1, 3];
 
 /// How sure we are that an incarnation is gone for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,7 +209,7 @@ impl Contact {
     /// An attempt to reach it failed without a refusal; the next one is due later.
     pub fn unreachable(&mut self, now: Moment, timing: &ClusterTiming) {
         let attempt = self.redial.attempt + 1;
-        let wait = PROBES.get(attempt).copied().unwrap_or(timing.ping);
+        let wait = PROBES.get(attempt).map_or(timing.ping, |probes| *probes * timing.probe);
         self.redial = Redial { attempt, due: now + wait, under_way: false };
     }
 

@@ -1,14 +1,11 @@
 //! When to try to become the controller.
 //!
-//! Whoever should go first waits least: the candidates are ranked by slot, and each rank waits 50 ms longer, so that
+//! Whoever should go first waits least: the candidates are ranked by slot, and each rank waits a little longer, so that
 //! normally one campaigns and the others hear of it. If two do campaign, `link(2)` lets one win.
 
 use std::time::Duration;
 
 use super::Moment;
-
-/// How much longer each rank waits.
-const STAGGER: Duration = Duration::from_millis(50);
 
 /// How long to wait for the arbiter before trying once more.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -18,8 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Candidacy {
     /// The highest term known; its controller is lost.
     pub term: u64,
-    /// How many members of the winning side go first.
-    pub rank: u32,
+    /// How long to let the members of the winning side go first that rank higher.
+    pub wait: Duration,
 }
 
 /// One member's campaigns.
@@ -62,7 +59,7 @@ impl Election {
                 Some(term + 1)
             }
             Stage::Quiet | Stage::Waiting { .. } | Stage::Asking { .. } => {
-                self.stage = Stage::Waiting { term: candidacy.term, due: now + STAGGER * candidacy.rank };
+                self.stage = Stage::Waiting { term: candidacy.term, due: now + candidacy.wait };
                 self.consider_due(now, candidacy)
             }
         }
@@ -70,7 +67,7 @@ impl Election {
 
     /// The first rank does not wait at all.
     fn consider_due(&mut self, now: Moment, candidacy: Candidacy) -> Option<u64> {
-        if candidacy.rank == 0 { self.consider(now, Some(candidacy)) } else { None }
+        if candidacy.wait.is_zero() { self.consider(now, Some(candidacy)) } else { None }
     }
 
     /// The vote was answered, or failed.
@@ -97,7 +94,7 @@ mod tests {
     #[test]
     fn the_first_rank_campaigns_at_once_and_only_once() {
         let mut election = Election::default();
-        let candidacy = Some(Candidacy { term: 4, rank: 0 });
+        let candidacy = Some(Candidacy { term: 4, wait: Duration::ZERO });
         assert_eq!(election.consider(at(10), candidacy), Some(5));
         assert_eq!(election.consider(at(11), candidacy), None, "the vote is under way");
         assert_eq!(election.deadline(), Some(at(1010)));
@@ -106,7 +103,7 @@ mod tests {
     #[test]
     fn a_later_rank_waits_and_gives_way() {
         let mut election = Election::default();
-        let candidacy = Some(Candidacy { term: 4, rank: 2 });
+        let candidacy = Some(Candidacy { term: 4, wait: Duration::from_millis(100) });
         assert_eq!(election.consider(at(0), candidacy), None);
         assert_eq!(election.consider(at(99), candidacy), None);
         assert_eq!(election.consider(at(99), None), None, "somebody won meanwhile");
@@ -117,7 +114,7 @@ mod tests {
     #[test]
     fn a_failed_vote_is_tried_again() {
         let mut election = Election::default();
-        let candidacy = Some(Candidacy { term: 0, rank: 0 });
+        let candidacy = Some(Candidacy { term: 0, wait: Duration::ZERO });
         assert_eq!(election.consider(at(0), candidacy), Some(1));
         election.decided();
         assert_eq!(election.consider(at(5), candidacy), Some(1));

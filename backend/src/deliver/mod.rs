@@ -48,6 +48,8 @@ pub struct Delivery {
     pub id: u128,
     /// The message with its `Return-Path`.
     pub body: BodyRecord,
+    /// Whether its sender waits for it.
+    pub awaited: bool,
 }
 
 /// Names the deliveries of one transaction: what a fellow process named already keeps its name, the same address twice

@@ -14,6 +14,7 @@ use laniakea_router::{
 
 use crate::{
     drive::{
+        admission::Urgency,
         clock,
         owned::Pass,
         registry::{Access, Owner, Registry},
@@ -110,7 +111,7 @@ impl Member {
         if account.mail_host != self.cluster_name.as_str() {
             return Ok(Place::OtherHome);
         }
-        match self.registry.account(account.id, account.quota).await {
+        match self.registry.account(account.id, account.quota, Urgency::Awaited).await {
             Ok(Access::Here(pass)) => Ok(Place::Here(pass)),
             Ok(Access::Elsewhere(owner)) => Ok(Place::Fellow(owner)),
             Err(error) => {

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod account;
 pub mod admin;
+pub mod admission;
 pub mod arbiter;
 pub mod clock;
 pub mod control;

@@ -13,13 +13,19 @@ use std::{
 
 use dashmap::DashMap;
 use futures_util::{StreamExt, stream};
+use laniakea_config::Openings;
 use laniakea_directory::{AccountId, MemberName};
 use laniakea_router::route::RouteKey;
-use tokio::{sync::OnceCell, time::Instant};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::{Claim, ClusterView, OwnableId},
     drive::{
+        admission::{Admission, Crowded, Urgency},
         control::{ClaimError, ClusterHandle},
         owned::{Owned, Pass},
     },
@@ -58,6 +64,9 @@ pub enum AccessError {
     /// The cluster has no answer within the deadline.
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    /// Too many others are being opened.
+    #[error(transparent)]
+    Crowded(#[from] Crowded),
     /// Its files are damaged or unreadable.
     #[error(transparent)]
     Recover(#[from] RecoverError),
@@ -81,6 +90,11 @@ struct Opener {
     storage: Arc<Path>,
     cluster: ClusterHandle,
     timing: WorkerTiming,
+    admission: Arc<Admission>,
+    /// What is being opened, and what says that the controller wants it back already.
+    openings: Arc<DashMap<OwnableId, CancellationToken>>,
+    /// How long one may wait for its turn to be opened.
+    patience: Duration,
 }
 
 type Table<K, S> = Arc<DashMap<K, Arc<OnceCell<Owned<S>>>>>;
@@ -95,10 +109,25 @@ enum Opening {
 impl Registry {
     /// An empty table. `patience` bounds how long [`Registry::account`] waits for an account that is being given back.
     #[must_use]
-    pub fn new(storage: PathBuf, cluster: ClusterHandle, timing: WorkerTiming, patience: Duration) -> Self {
+    pub fn new(
+        storage: PathBuf,
+        cluster: ClusterHandle,
+        timing: WorkerTiming,
+        patience: Duration,
+        openings: Openings,
+    ) -> Self {
+        let admission = Arc::new(Admission::new(openings.at_once, openings.waiting_max));
         let fs = Arc::new(RealFs::named(cluster.view().member.as_str()));
         Self {
-            opener: Opener { fs, storage: storage.into(), cluster, timing },
+            opener: Opener {
+                fs,
+                storage: storage.into(),
+                cluster,
+                timing,
+                admission,
+                openings: Arc::default(),
+                patience,
+            },
             patience,
             accounts: Arc::default(),
             shards: Arc::default(),
@@ -116,8 +145,14 @@ impl Registry {
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub async fn account(&self, id: AccountId, quota: Option<u64>) -> Result<Access<Account>, AccessError> {
-        self.open(&self.accounts, id, OwnableId::Account(id), move |account: &mut Account| account.quota = quota).await
+    pub async fn account(
+        &self,
+        id: AccountId,
+        quota: Option<u64>,
+        urgency: Urgency,
+    ) -> Result<Access<Account>, AccessError> {
+        let prepare = move |account: &mut Account| account.quota = quota;
+        self.open(&self.accounts, id, (OwnableId::Account(id), urgency), prepare).await
     }
 
     /// Opens a shard of the queue here, or says who owns it.
@@ -125,7 +160,7 @@ impl Registry {
     /// # Errors
     /// See [`AccessError`].
     pub async fn shard(&self, number: u8) -> Result<Access<Queue>, AccessError> {
-        self.open(&self.shards, number, OwnableId::Queue(number), |_| ()).await
+        self.open(&self.shards, number, (OwnableId::Queue(number), Urgency::Awaited), |_| ()).await
     }
 
     /// Where the fellow members that open what is not open yet take connections.
@@ -169,6 +204,10 @@ impl Registry {
 
     /// The controller wants this back.
     pub fn recall(&self, what: OwnableId) {
+        // Perhaps it is not even open: then whoever opens it gives it back.
+        if let Some(opening) = self.opener.openings.get(&what) {
+            opening.cancel();
+        }
         match what {
             OwnableId::Account(id) => {
                 if let Some(owned) = self.open_account(id) {
@@ -206,7 +245,7 @@ impl Registry {
         &self,
         table: &Table<K, S>,
         key: K,
-        id: OwnableId,
+        (id, urgency): (OwnableId, Urgency),
         prepare: impl Fn(&mut S) + Send + Copy + 'static,
     ) -> Result<Access<S>, AccessError>
     where
@@ -219,7 +258,7 @@ impl Registry {
             let cell = Arc::clone(&table.entry(key).or_default());
             let opened = match cell.get() {
                 Some(owned) => Ok(owned.clone()),
-                None => self.opener.open(Arc::clone(&cell), id, prepare).await,
+                None => self.opener.open(Arc::clone(&cell), (id, urgency), prepare).await,
             };
             match opened {
                 Ok(owned) => {
@@ -255,19 +294,33 @@ impl Opener {
     async fn open<S: State>(
         &self,
         cell: Arc<OnceCell<Owned<S>>>,
-        id: OwnableId,
+        (id, urgency): (OwnableId, Urgency),
         prepare: impl FnOnce(&mut S) + Send + 'static,
     ) -> Result<Owned<S>, Opening> {
+        if urgency == Urgency::Awaited {
+            // Somebody else may have asked first who was in no hurry.
+            self.admission.hurry(id);
+        }
         let opener = self.clone();
-        let opening =
-            tokio::spawn(async move { cell.get_or_try_init(|| opener.claim_and_recover(id, prepare)).await.cloned() });
+        let opening = tokio::spawn(async move {
+            let recalled = CancellationToken::clone(&opener.openings.entry(id).or_default());
+            let opening = cell.get_or_try_init(|| opener.claim_and_recover(id, urgency, prepare, &recalled));
+            let opened = opening.await.cloned();
+            opener.openings.remove(&id);
+            if let (Ok(owned), true) = (&opened, recalled.is_cancelled()) {
+                owned.recall();
+            }
+            opened
+        });
         opening.await.unwrap_or(Err(Opening::Leaving))
     }
 
     async fn claim_and_recover<S: State>(
         &self,
         id: OwnableId,
+        urgency: Urgency,
         prepare: impl FnOnce(&mut S) + Send + 'static,
+        recalled: &CancellationToken,
     ) -> Result<Owned<S>, Opening> {
         let claim = match self.cluster.claim(id).await {
             Ok(claim) => claim,
@@ -283,6 +336,20 @@ impl Opener {
             Claim::Owned { member, handoff, .. } => return Err(Opening::Elsewhere(Owner { member, handoff })),
         };
         let epoch = grant.epoch();
+        // In line with a grant in hand: whoever else wants it comes here, and stands with us.
+        let turn = timeout(self.patience, self.admission.enter(id, urgency));
+        let turn = tokio::select! {
+            turn = turn => turn,
+            () = recalled.cancelled() => {
+                self.cluster.release(id, epoch);
+                return Err(Opening::Leaving);
+            }
+        };
+        let Ok(Ok(_admitted)) = turn else {
+            self.cluster.release(id, epoch);
+            metrics::counter!("laniakea_member_openings_refused_total").increment(1);
+            return Err(Opening::Failed(Crowded.into()));
+        };
         let opened =
             Owned::open(Arc::clone(&self.fs), &self.storage, grant, self.cluster.clone(), self.timing, prepare).await;
         opened.map_err(|error| {

@@ -33,10 +33,6 @@ use crate::drive::{
 };
 use crate::worker::WorkerTiming;
 
-/// How long sessions may go on after the member was told to stop.
-const DRAIN: Duration = Duration::from_secs(5);
-/// How long giving everything back may take.
-const CLOSE: Duration = Duration::from_secs(10);
 /// How long a look for the reason of the end may keep it up.
 const LOOK: Duration = Duration::from_millis(200);
 /// A client costs two descriptors at most: its own and the owner's.
@@ -127,7 +123,7 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
     let worker = WorkerTiming { idle_release: timing.idle_release, commit: timing.commit, grace: timing.release / 2 };
     let member = Arc::new(Member {
         cluster_name: ClusterName::new(&cluster.name),
-        registry: Registry::new(cluster.storage.clone(), seat.clone(), worker, timing.claim),
+        registry: Registry::new(cluster.storage.clone(), seat.clone(), worker, timing.claim, cluster.openings),
         front: front.clone(),
         ticket_key,
         sessions: AtomicUsize::new(0),
@@ -157,11 +153,11 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
     tracing::info!(member = name, cluster = %cluster.name, "member ready");
     tokio::select! {
         () = shutdown.cancelled() => {
-            leave(&member, seat).await;
+            leave(&member, seat, timing.stop).await;
             Ok(())
         }
         report = seat.unsound() => {
-            leave(&member, seat).await;
+            leave(&member, seat, timing.stop).await;
             Err(RunError::Unsound(report))
         }
         // Nothing more may be said to anybody: the process ends as it is.
@@ -253,16 +249,18 @@ async fn follow_roster(member: Arc<Member>) {
 
 /// Drains itself, lets sessions end, gives everything back, leaves the cluster. Nothing new comes in, and the fellows are
 /// told at once: what this member still has in hand it passes on to them.
-async fn leave(member: &Member, seat: ClusterHandle) {
+async fn leave(member: &Member, seat: ClusterHandle, patience: Duration) {
     tracing::info!("member leaves");
+    let deadline = Instant::now() + patience;
     seat.retire();
     member.front.tasks.close();
     let sessions = async {
-        if tokio::time::timeout(DRAIN, member.front.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(patience / 2, member.front.tasks.wait()).await.is_err() {
             member.front.drained.cancel();
         }
     };
-    tokio::join!(sessions, member.registry.release_unused(|| false));
-    member.registry.close_all(Instant::now() + CLOSE).await;
+    let unused = tokio::time::timeout_at(deadline, member.registry.release_unused(|| false));
+    let _ = tokio::join!(sessions, unused);
+    member.registry.close_all(deadline).await;
     seat.shutdown().await;
 }

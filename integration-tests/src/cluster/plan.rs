@@ -117,6 +117,7 @@ pub fn write(folder: &Path, plan: &Plan, front: IpAddr, members: &[(String, IpAd
             members: members.iter().map(|(name, address)| member(name, *address)).collect(),
             probe: ProbePolicy::default(),
             timing: ClusterTiming::default(),
+            openings: Default::default(),
         }],
         limits: Limits {
             message_bytes_max: 50 << 20,

@@ -96,6 +96,15 @@ mod tests {
     }
 
     #[test]
+    fn accounts_are_told_apart_by_all_their_bits() {
+        let mut owners = Owners::new(1000);
+        for bit in 0..128_u16 {
+            owners.remember(account(1 << bit), member(bit));
+        }
+        assert!((0..128_u16).all(|bit| owners.owner(account(1 << bit)) == Some(member(bit))));
+    }
+
+    #[test]
     fn a_dead_member_is_forgotten_for_every_account() {
         let mut owners = Owners::new(2);
         for number in 0..4 {

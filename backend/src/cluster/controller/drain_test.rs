@@ -109,6 +109,18 @@ fn who_keeps_what_was_recalled_is_condemned_after_five_seconds() {
 }
 
 #[test]
+fn claims_do_not_extend_the_time_a_recalled_owner_has() {
+    let mut controller = granting(&["a", "b"]);
+    controller.step(at(0), claim("a", 1));
+    controller.step(at(0), drain("a", true));
+    for now in (100..5000).step_by(100) {
+        assert_eq!(recalled(&controller.step(at(now), claim("b", 1))), 0);
+    }
+    let condemned = ControllerCommand::Condemn { incarnation: incarnation("a", 1), offence: Offence::KeptRecalled };
+    assert_eq!(controller.step(at(5000), ControllerEvent::Timer), [condemned]);
+}
+
+#[test]
 fn a_drain_outlives_its_controller_and_the_members_process() {
     let mut controller = Controller::new(5, ClusterTiming::default());
     let read = ControllerEvent::Listed { living: vec![incarnation("b", 1)], drained: names(&["a"]) };

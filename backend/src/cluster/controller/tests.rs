@@ -138,3 +138,62 @@ fn a_registration_of_another_term_counts_for_nothing() {
     assert_eq!(controller.step(at(1), ControllerEvent::Register { from: registering("a"), part }), []);
     assert!(!controller.is_granting());
 }
+
+#[test]
+fn a_login_that_meets_the_last_session_leaving_gets_one_owner() {
+    for release_first in [true, false] {
+        let mut controller = granting(&["a", "b"]);
+        controller.step(at(0), claim("a", 1));
+        let steps = [release("a", 1, epoch(1)), claim("b", 1)];
+        let said: Vec<_> = if release_first {
+            steps.into_iter().flat_map(|step| answers(&controller.step(at(1), step))).collect()
+        } else {
+            steps.into_iter().rev().flat_map(|step| answers(&controller.step(at(1), step))).collect()
+        };
+        let expected = if release_first { "b: granted 5.2" } else { "b: owned by a" };
+        assert_eq!(said, [expected]);
+        assert!(controller.owned_count() <= 1);
+    }
+}
+
+#[test]
+fn claims_and_retries_do_not_keep_a_dead_owner_alive() {
+    let run = |is_contended: bool| {
+        let mut controller = granting(&["a", "b", "c"]);
+        controller.step(at(0), claim("a", 1));
+        controller.step(at(10), doubt("a", true));
+        let mut deadlines = Vec::new();
+        for now in 11..200 {
+            for name in ["b", "c"].iter().filter(|_| is_contended) {
+                assert_eq!(answers(&controller.step(at(now), claim(name, 1))), [""; 0]);
+            }
+            assert_eq!(controller.step(at(now), ControllerEvent::Timer), []);
+            deadlines.push(controller.deadline());
+        }
+        let said = answers(&controller.step(at(200), ControllerEvent::Fenced(incarnation("a", 1))));
+        (deadlines, said)
+    };
+    let (calm, contended) = (run(false), run(true));
+    assert_eq!(calm.0, contended.0, "who wants it changes nothing about when");
+    assert_eq!((calm.1, contended.1), (vec![], vec!["b: granted 5.2".to_owned(), "c: owned by b".to_owned()]));
+}
+
+#[test]
+fn the_fence_of_an_owner_of_100_000_answers_every_claim_that_waits() {
+    const OWNED: u128 = 100_000;
+    let mut controller = granting(&["b", "c"]);
+    let estate = (0..OWNED).map(|number| (account(number), Epoch { term: 4, number: number as u64 })).collect();
+    controller.step(at(0), register("a", estate));
+    controller.step(at(1), doubt("a", true));
+    let wanted: Vec<_> = (0..OWNED).map(account).collect();
+    for part in wanted.chunks(BATCH_MAX) {
+        let claims = ControllerEvent::Claims { from: incarnation("b", 1), wanted: part.to_vec() };
+        assert_eq!(controller.step(at(2), claims), []);
+    }
+    let began = std::time::Instant::now();
+    let commands = controller.step(at(3), ControllerEvent::Fenced(incarnation("a", 1)));
+    println!("  one step for 100,000 owned and claimed: {:?}", began.elapsed());
+    let said = answers(&commands);
+    assert_eq!(said.len(), OWNED as usize);
+    assert!(said.iter().all(|answer| answer.starts_with("b: granted")));
+}

@@ -1,20 +1,12 @@
 //! From evidence to action: whom to call, when to look at the directory, whom to fence, when to campaign, how long reads
 //! may go without a tick. Run after everything that says something about who is alive; asking twice does no harm.
 
-use std::time::Duration;
-
 use super::{
     ArbiterCall, Command, Contact, Controller, ControllerEvent, Gone, Incarnation, Moment, Notice, Offence, Peer, Seat,
     Slots, Survey,
 };
 use crate::cluster::sabotage::{self, Sabotage};
 use crate::cluster::{Candidacy, ClusterView, Graph, MemberView, Verdict, winning_side};
-
-/// A member whose last tick is older than this does not reach the storage …
-const STORAGE_LOST: Duration = Duration::from_secs(5);
-
-/// … in the eyes of one whose own is younger than this.
-const STORAGE_FINE: Duration = Duration::from_secs(1);
 
 /// How many fenced incarnations of a member are remembered. An older one that still runs is fenced again.
 const BURIED_MAX: usize = 16;
@@ -281,7 +273,7 @@ impl Seat {
         if contact.outside.is_some_and(|since| now.since(since) >= self.timing.dead) && self.may_judge(now, side) {
             return Some(Offence::CutOff);
         }
-        if contact.storage_age > STORAGE_LOST && self.storage_is_fine(now) {
+        if contact.storage_age > self.timing.storage_lost && self.storage_is_fine(now) {
             return Some(Offence::NoStorage);
         }
         let is_late = now.since(self.watch.won) >= self.timing.release && controller.awaited().contains(incarnation);
@@ -320,8 +312,8 @@ impl Seat {
         let may_stand = self.may_judge(now, side) && self.storage_is_fine(now) && self.controller_is_lost(now, side);
         let rivals = self.controller_slot().map_or(side, |slot| side.without(slot));
         let rank = rivals.iter().take_while(|slot| *slot < self.me.slot).count();
-        let candidacy =
-            may_stand.then(|| Candidacy { term: self.term(), rank: u32::try_from(rank).unwrap_or(u32::MAX) });
+        let wait = self.timing.stagger * u32::try_from(rank).unwrap_or(u32::MAX);
+        let candidacy = may_stand.then(|| Candidacy { term: self.term(), wait });
         if let Some(term) = self.election.consider(now, candidacy) {
             self.ask(ArbiterCall::WinTerm { term, candidate: self.me.incarnation.clone() });
         }
@@ -339,13 +331,13 @@ impl Seat {
             Verdict::Silent => contact.has_stopped_ticking(&self.timing) || !side.contains(contact.peer.slot),
             Verdict::Alive | Verdict::Doubtful | Verdict::Suspect => {
                 contact.outside.is_some_and(|since| now.since(since) >= self.timing.dead)
-                    || contact.storage_age > STORAGE_LOST
+                    || contact.storage_age > self.timing.storage_lost
             }
         }
     }
 
     fn storage_is_fine(&self, now: Moment) -> bool {
-        now.since(self.watch.ticked) < STORAGE_FINE
+        now.since(self.watch.ticked) < self.timing.storage_fine
     }
 
     fn controller_slot(&self) -> Option<u8> {

@@ -59,6 +59,8 @@ pub struct Origin {
     pub hello: String,
     /// How often the mail was passed on between members.
     pub hops: u8,
+    /// Whether the sender waits: not for what the queue tries again.
+    pub awaited: bool,
     /// Connections to other members that carry this origin.
     pub kept: Arc<Kept>,
 }
@@ -129,9 +131,12 @@ impl Courier {
     ) -> Vec<(usize, Outcome, bool)> {
         let mut results = Vec::with_capacity(places.len());
         let mut onward = Vec::new();
-        let first_steps = stream::iter(places.iter().copied())
-            .map(|place| async move { (place, self.first_step(record, addressees.get(place), place).await) })
-            .buffer_unordered(DELIVERIES_MAX);
+        let first_steps =
+            stream::iter(places.iter().copied())
+                .map(|place| async move {
+                    (place, self.first_step(record, addressees.get(place), place, origin.awaited).await)
+                })
+                .buffer_unordered(DELIVERIES_MAX);
         let mut first_steps = std::pin::pin!(first_steps);
         while let Some((place, step)) = first_steps.next().await {
             match step {
@@ -168,6 +173,7 @@ impl Courier {
         record: Option<&BodyRecord>,
         addressee: Option<&Addressee>,
         place: usize,
+        awaited: bool,
     ) -> Result<Routed, Outcome> {
         let addressee = addressee.ok_or_else(Outcome::unavailable)?;
         let account =
@@ -178,7 +184,7 @@ impl Courier {
         })?;
         if let NextHop::Account(_) = hop {
             let body = record.cloned().ok_or_else(too_large)?;
-            let delivery = Delivery { id: addressee.delivery_id, body };
+            let delivery = Delivery { id: addressee.delivery_id, body, awaited };
             return match self.deliverer.deliver(&account, delivery).await {
                 DeliveryOutcome::Delivered => Err(Outcome::Delivered),
                 DeliveryOutcome::Elsewhere(owner) => Ok(Routed { place, account, hop: NextHop::Owner(owner) }),

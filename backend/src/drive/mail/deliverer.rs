@@ -6,6 +6,7 @@ use laniakea_directory::AccountRecord;
 use crate::{
     deliver::{Delivery, DeliveryOutcome},
     drive::{
+        admission::Urgency,
         member::Member,
         registry::{Access, AccessError},
     },
@@ -37,10 +38,13 @@ impl Deliverer for Member {
 
 /// `None` when the account was given back in between.
 async fn deliver_once(member: &Member, account: &AccountRecord, delivery: &Delivery) -> Option<DeliveryOutcome> {
-    let pass = match member.registry.account(account.id, account.quota).await {
+    let urgency = if delivery.awaited { Urgency::Awaited } else { Urgency::Background };
+    let pass = match member.registry.account(account.id, account.quota, urgency).await {
         Ok(Access::Here(pass)) => pass,
         Ok(Access::Elsewhere(owner)) => return Some(DeliveryOutcome::Elsewhere(owner.handoff)),
-        Err(error @ (AccessError::Claim(_) | AccessError::Recover(_) | AccessError::Busy)) => {
+        Err(
+            error @ (AccessError::Claim(_) | AccessError::Crowded(_) | AccessError::Recover(_) | AccessError::Busy),
+        ) => {
             tracing::info!(account = %account.id, %error, "a delivery waits: the account cannot be opened");
             return Some(DeliveryOutcome::Temporary);
         }

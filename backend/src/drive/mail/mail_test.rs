@@ -29,6 +29,7 @@ use crate::{
     deliver::Addressee,
     drive::{
         accept::{accept_clients, accept_handoffs},
+        admission::Urgency,
         arbiter::initialise_storage,
         clock,
         control::{ClusterHandle, ControlSettings},
@@ -146,7 +147,7 @@ impl Node {
             let seat = ClusterHandle::start(control).await.unwrap();
             let member = Arc::new(Member {
                 cluster_name: ClusterName::new(cluster),
-                registry: Registry::new(folder.join(cluster), seat, worker, timing.claim),
+                registry: Registry::new(folder.join(cluster), seat, worker, timing.claim, Default::default()),
                 front: front.clone(),
                 ticket_key: TicketKey::new(&[7; 32]),
                 sessions: AtomicUsize::new(0),
@@ -185,7 +186,9 @@ impl Node {
     fn inbox(&self, number: u128) -> Option<Vec<String>> {
         self.run(async {
             let id = AccountId(uuid::Uuid::from_u128(number));
-            let Ok(Access::Here(pass)) = self.member.registry.account(id, None).await else { return None };
+            let Ok(Access::Here(pass)) = self.member.registry.account(id, None, Urgency::Awaited).await else {
+                return None;
+            };
             let state = pass.state();
             let inbox = state.mailbox(&MailboxName::inbox()).unwrap();
             let read = |message: &crate::mailbox::Message| {

@@ -73,6 +73,7 @@ impl MailService {
             session: SessionId(0),
             hello: self.settings.host.clone(),
             hops: 0,
+            awaited: false,
             kept: Arc::default(),
         };
         let workshop =
@@ -96,6 +97,7 @@ impl MailService {
             session: client.session,
             hello: String::new(),
             hops: 0,
+            awaited: true,
             kept: Arc::default(),
         };
         self.serve(stream, Peer::Client, dialect, origin).await;
@@ -114,6 +116,7 @@ impl MailService {
             session: preamble.session,
             hello: String::new(),
             hops: preamble.hops,
+            awaited: true,
             kept: Arc::default(),
         };
         self.serve(stream, Peer::Router, dialect, origin).await;

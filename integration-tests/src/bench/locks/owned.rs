@@ -36,14 +36,14 @@ impl Owner {
         cluster.changes().wait_for(|view| view.registered).await?;
         let worker =
             WorkerTiming { idle_release: timing.idle_release, commit: timing.commit, grace: timing.release / 2 };
-        let registry = Registry::new(storage, cluster.clone(), worker, timing.claim);
+        let registry = Registry::new(storage, cluster.clone(), worker, timing.claim, Default::default());
         Ok(Self { cluster, registry, open: RwLock::default() })
     }
 
     /// Opens an account here, which nobody else does.
     pub(super) async fn open(&self, account: u64) -> Result<()> {
         let id = AccountId(uuid::Uuid::from_u128(u128::from(account)));
-        match self.registry.account(id, None).await? {
+        match self.registry.account(id, None, laniakea_backend::drive::admission::Urgency::Awaited).await? {
             Access::Here(pass) => drop(self.open.write().insert(account, Arc::new(pass))),
             Access::Elsewhere(owner) => bail!("account {account} is owned by {}", owner.member),
         }
