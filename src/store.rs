@@ -3,16 +3,25 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
-use laniakea_backend::store::{
-    OpenError, RealFs,
-    check::{Audit, check, dump},
-    format::layout::Name,
+use laniakea_backend::{
+    cluster::OwnableId,
+    mailbox::Account,
+    queue::Queue,
+    store::{
+        BodyRef, OpenError, RealFs,
+        check::{Audit, check, dump},
+        format::layout::Name,
+    },
+    worker::bodies_named,
 };
+use laniakea_directory::AccountId;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::{
     exit::{Failure, say, say_json},
@@ -53,7 +62,8 @@ impl Store {
         match self {
             Self::Check { directories, json } => check_all(&directories, json),
             Self::Dump { directory } => {
-                let audit = dump(&RealFs::default(), &directory, &mut io::stdout().lock());
+                let audit =
+                    dump(&RealFs::default(), &directory, needed(&directory).as_deref(), &mut io::stdout().lock());
                 judge(&directory, audit).map(|_| ())
             }
             Self::Init(initialise) => initialise.run(),
@@ -77,7 +87,7 @@ fn check_all(directories: &[PathBuf], as_json: bool) -> Result<(), Failure> {
     let mut reports = Vec::new();
     let mut damaged = 0;
     for directory in progress.wrap_iter(ownables.iter()) {
-        let audit = judge(directory, check(&RealFs::default(), directory))?;
+        let audit = judge(directory, check(&RealFs::default(), directory, needed(directory).as_deref()))?;
         damaged += usize::from(!audit.is_whole());
         if as_json {
             reports.push(to_json(directory, &audit));
@@ -114,6 +124,17 @@ fn find(directory: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     }
     below.sort();
     below.iter().try_for_each(|directory| find(directory, found))
+}
+
+/// The bodies an account or a queue shard still needs; `None` if its log cannot be read, which the check will tell.
+fn needed(directory: &Path) -> Option<Vec<BodyRef>> {
+    let fs = Arc::new(RealFs::default());
+    let is_queue = directory.parent().and_then(Path::file_name).is_some_and(|above| above == "queue");
+    let id = if is_queue { OwnableId::Queue(0) } else { OwnableId::Account(AccountId(Uuid::nil())) };
+    match is_queue {
+        true => bodies_named::<Queue, _>(fs, directory, id).ok(),
+        false => bodies_named::<Account, _>(fs, directory, id).ok(),
+    }
 }
 
 fn judge(directory: &Path, audit: Result<Audit, OpenError>) -> Result<Audit, Failure> {
@@ -164,7 +185,7 @@ mod tests {
         let mut found = Vec::new();
         find(root.path(), &mut found).unwrap();
         assert_eq!(found, [account]);
-        let audit = check(&RealFs::default(), &found[0]).unwrap();
+        let audit = check(&RealFs::default(), &found[0], None).unwrap();
         assert!(!audit.is_whole());
         assert_eq!(to_json(&found[0], &audit)["whole"], false);
     }

@@ -318,7 +318,7 @@ impl<S: State> Driver<S> {
         step
     }
 
-    async fn write(&mut self, write: Write<RealFs>) -> Step<S, RealFs> {
+    async fn write(&mut self, write: Box<Write<RealFs>>) -> Step<S, RealFs> {
         let written = timeout(self.timing.commit, spawn_blocking(move || write.run())).await;
         // In time, and without a panic.
         let written = written.ok().and_then(Result::ok);

@@ -20,6 +20,8 @@ pub struct Queue {
     /// When each entry is due first.
     agenda: OrdSet<(u64, EntryId)>,
     next: u64,
+    /// How many bytes the messages have.
+    content_bytes: u64,
 }
 
 /// A shard as bytes.
@@ -70,6 +72,17 @@ impl Queue {
         self.agenda.iter().find(|(_, id)| !skip(*id)).map(|(due_ms, _)| *due_ms)
     }
 
+    /// The contents of all messages.
+    pub fn bodies(&self) -> impl Iterator<Item = BodyRef> + '_ {
+        self.entries.values().map(|entry| entry.body)
+    }
+
+    /// How many bytes the contents have.
+    #[must_use]
+    pub fn content_bytes(&self) -> u64 {
+        self.content_bytes
+    }
+
     /// Applies a change: the only way the queue changes, when it happens and when it is read back.
     ///
     /// # Errors
@@ -108,10 +121,10 @@ impl Queue {
         }
     }
 
-    /// The shard as bytes.
+    /// The shard as bytes; `place` tells where each content is.
     #[must_use]
-    pub fn encode_snapshot(&self) -> Vec<u8> {
-        let entries = self.entries().map(|entry| Entry::clone(entry)).collect();
+    pub fn encode_snapshot(&self, place: &dyn Fn(BodyRef) -> BodyRef) -> Vec<u8> {
+        let entries = self.entries().map(|entry| Entry { body: place(entry.body), ..Entry::clone(entry) }).collect();
         postcard::to_extend(&Snapshot { entries, next: self.next }, vec![VERSION]).unwrap_or_default()
     }
 
@@ -138,12 +151,16 @@ impl Queue {
 
     /// Replaces an entry; one without recipients leaves.
     fn put(&mut self, entry: Entry) {
-        if let Some(due_ms) = self.entries.get(&entry.id).and_then(|old| old.due_ms()) {
-            self.agenda.remove(&(due_ms, entry.id));
+        if let Some(old) = self.entries.get(&entry.id) {
+            self.content_bytes -= old.body.len();
+            if let Some(due_ms) = old.due_ms() {
+                self.agenda.remove(&(due_ms, entry.id));
+            }
         }
         match entry.due_ms() {
             Some(due_ms) => {
                 self.agenda.insert((due_ms, entry.id));
+                self.content_bytes += entry.body.len();
                 self.entries.insert(entry.id, Arc::new(entry));
             }
             None => {

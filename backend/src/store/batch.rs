@@ -6,7 +6,8 @@
 use super::blob::BodyRef;
 use super::format::batch::{HEADER_BYTES, framed_bytes};
 use super::format::checksum;
-use super::format::record::{BodyFile, put_plain, put_with_body, put_with_body_file};
+use super::format::record::{BodyFile, put_mark, put_moved, put_plain, put_with_body, put_with_body_file};
+use super::log::Upkeep;
 
 /// Where a batch will stand, and which names its body files will have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,14 +29,27 @@ pub struct Batch {
     pub(super) inline_bytes: u64,
     /// Bodies that get files of their own, by number.
     pub(super) files: Vec<(u64, Vec<u8>)>,
-    file_bytes: u64,
+    pub(super) file_bytes: u64,
+    /// Bodies of older segments that stand here from now on: where they were, and where they will be.
+    pub(super) moves: Vec<(BodyRef, BodyRef)>,
+    /// Whether a snapshot is to be taken of the place behind this batch.
+    pub(super) has_mark: bool,
 }
 
 impl Batch {
     pub(super) fn begin(place: Place, mut frame: Vec<u8>) -> Self {
         frame.clear();
         frame.resize(HEADER_BYTES, 0);
-        Self { place, frame, count: 0, inline_bytes: 0, files: Vec::new(), file_bytes: 0 }
+        Self {
+            place,
+            frame,
+            count: 0,
+            inline_bytes: 0,
+            files: Vec::new(),
+            file_bytes: 0,
+            moves: Vec::new(),
+            has_mark: false,
+        }
     }
 
     /// Adds a change, and the body it brings along. Returns where the body will be.
@@ -57,6 +71,27 @@ impl Batch {
         self.files.push((number, body.to_vec()));
         self.file_bytes += length;
         Some(BodyRef::File { epoch, number, length })
+    }
+
+    /// Adds a body that stands in an older segment, so that the older segment is needed no longer. A body that is not in
+    /// a segment, or is in the one being written, stays where it is.
+    pub fn push_moved(&mut self, from: BodyRef, body: &[u8]) {
+        let BodyRef::Inline { generation: old, offset: was, length } = from else { return };
+        if old >= self.place.generation || body.len() != length as usize {
+            return;
+        }
+        self.count += 1;
+        let at = put_moved(&mut self.frame, old, was, body);
+        self.inline_bytes += u64::from(length);
+        let (generation, offset) = (self.place.generation, self.place.offset + at as u64);
+        self.moves.push((from, BodyRef::Inline { generation, offset, length }));
+    }
+
+    /// Adds the record that ends a piece of upkeep, and changes nothing.
+    pub fn push_mark(&mut self, upkeep: &Upkeep) {
+        self.count += 1;
+        put_mark(&mut self.frame);
+        self.has_mark |= upkeep.ends_with_snapshot;
     }
 
     /// The number of changes.

@@ -9,11 +9,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use super::format::layout::{BODIES, Name, body_path};
 use super::fs::{Fs, FsFile};
+use super::moves::Moves;
 use super::sabotage::{self, Sabotage};
 
 /// Where the bytes of one body are. Assigned when a batch is built, and right for as long as the body exists.
@@ -68,6 +69,7 @@ struct Shared<F: Fs> {
     dir: PathBuf,
     /// The files used last, newest first.
     files: Mutex<VecDeque<(FileKey, Arc<F::File>)>>,
+    moves: RwLock<Moves>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +83,7 @@ const OPEN_FILES_MAX: usize = 4;
 
 impl<F: Fs> Reader<F> {
     pub(super) fn new(fs: Arc<F>, dir: &Path) -> Self {
-        Self { shared: Arc::new(Shared { fs, dir: dir.to_owned(), files: Mutex::new(VecDeque::new()) }) }
+        Self { shared: Arc::new(Shared { fs, dir: dir.to_owned(), files: Mutex::default(), moves: RwLock::default() }) }
     }
 
     /// Reads the bytes of `range` within a body.
@@ -92,6 +94,17 @@ impl<F: Fs> Reader<F> {
         if range.start > range.end || range.end > body.len() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        let place = self.locate(body);
+        match self.read_at(place, &range) {
+            // It was moved just now, and the old place deleted.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.locate(place) != place => {
+                self.read_at(self.locate(place), &range)
+            }
+            other => other,
+        }
+    }
+
+    fn read_at(&self, body: BodyRef, range: &Range<u64>) -> io::Result<Vec<u8>> {
         let length = usize::try_from(range.end - range.start).map_err(|_| io::ErrorKind::InvalidInput)?;
         let (key, base) = match body {
             BodyRef::Inline { generation, offset, .. } => (FileKey::Segment(generation), offset),
@@ -107,6 +120,33 @@ impl<F: Fs> Reader<F> {
             other => other?,
         }
         Ok(buffer)
+    }
+
+    /// Where a body is now.
+    #[must_use]
+    pub fn locate(&self, body: BodyRef) -> BodyRef {
+        self.shared.moves.read().locate(body)
+    }
+
+    pub(super) fn moves(&self) -> Moves {
+        self.shared.moves.read().clone()
+    }
+
+    /// From now on, bodies are read from where they were moved to.
+    pub(super) fn note_moves(&self, moved: Vec<(BodyRef, BodyRef)>) {
+        if moved.is_empty() {
+            return;
+        }
+        let mut moves = self.shared.moves.write();
+        moved.into_iter().for_each(|(from, to)| moves.note(from, to));
+    }
+
+    /// Forgets moves that only bodies nobody names any more have made.
+    pub(super) fn retain_moves(&self, bodies: impl Iterator<Item = BodyRef>) {
+        let mut moves = self.shared.moves.write();
+        if moves.len() > 0 {
+            moves.retain(bodies);
+        }
     }
 
     /// Lets the reader use the file that the writer has open anyway.

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
+use super::blob::BodyRef;
 use super::files::{ReadError, read_to};
 use super::format::layout::{BODIES, Name, body_path, parse_body_name};
-use super::format::record::{BodyFile, RawBody, RawRecord, Records};
+use super::format::record::{BodyFile, Purpose, RawBody, RawRecord, Records};
 use super::format::segment::{Seal, SegmentHeader};
 use super::format::{FormatError, Position, checksum};
-use super::fs::Fs;
+use super::fs::{Fs, FsFile};
 use super::recover::{Damage, OpenError, OpenSegment, Scan, ScannedBatch, is_in_chain, open_segment, read_snapshot};
 
 /// What an ownable is made of, and what is wrong with it.
@@ -51,19 +52,27 @@ impl Audit {
 
 /// Reads and checks everything in the directory of an ownable.
 ///
+/// `needed` are the bodies that the state names, if it could be read: a change that is still in the log may name a body
+/// that was reclaimed since, so what is missing and what is garbage can only be told by the state.
+///
 /// # Errors
 /// [`OpenError::Newer`] if a newer program wrote it, [`OpenError::Io`] if the disk fails. Damage is no error but a
 /// finding.
-pub fn check<F: Fs>(fs: &F, dir: &Path) -> Result<Audit, OpenError> {
-    visit(fs, dir, &mut |_| Ok(()))
+pub fn check<F: Fs>(fs: &F, dir: &Path, needed: Option<&[BodyRef]>) -> Result<Audit, OpenError> {
+    visit(fs, dir, needed, &mut |_| Ok(()))
 }
 
 /// Checks everything, and writes down what there is, a line for each thing.
 ///
 /// # Errors
 /// As [`check`], and whatever `out` says.
-pub fn dump<F: Fs>(fs: &F, dir: &Path, out: &mut impl io::Write) -> Result<Audit, OpenError> {
-    let audit = visit(fs, dir, &mut |seen| match seen {
+pub fn dump<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    needed: Option<&[BodyRef]>,
+    out: &mut impl io::Write,
+) -> Result<Audit, OpenError> {
+    let audit = visit(fs, dir, needed, &mut |seen| match seen {
         Seen::Segment(header) => {
             let SegmentHeader { generation, epoch, first_seq, acked, identity, .. } = header;
             writeln!(out, "segment {generation} epoch {epoch:x} from batch {first_seq} acked {acked} by {identity:?}")?;
@@ -80,7 +89,11 @@ pub fn dump<F: Fs>(fs: &F, dir: &Path, out: &mut impl io::Write) -> Result<Audit
                 header.seq, header.offset, header.acked, header.records
             )
         }
-        Seen::Record(RawRecord { payload, body }) => match body {
+        Seen::Record(RawRecord { purpose: Purpose::Mark, .. }) => writeln!(out, "    mark"),
+        Seen::Record(RawRecord { purpose: Purpose::Moved { generation, offset }, .. }) => {
+            writeln!(out, "    body that was at {offset} of segment {generation}")
+        }
+        Seen::Record(RawRecord { payload, body, .. }) => match body {
             RawBody::Absent => writeln!(out, "    change of {} bytes", payload.len()),
             RawBody::Inline { bytes, .. } => {
                 writeln!(out, "    change of {} bytes, body of {}", payload.len(), bytes.len())
@@ -115,8 +128,9 @@ enum Seen<'a> {
 
 type Visitor<'v> = &'v mut dyn FnMut(Seen<'_>) -> io::Result<()>;
 
-fn visit<F: Fs>(fs: &F, dir: &Path, visitor: Visitor<'_>) -> Result<Audit, OpenError> {
-    let mut visit = Visit { fs, dir, audit: Audit::default(), bodies: BTreeSet::new(), visitor };
+fn visit<F: Fs>(fs: &F, dir: &Path, needed: Option<&[BodyRef]>, visitor: Visitor<'_>) -> Result<Audit, OpenError> {
+    let needed_files = needed.map(|needed| needed.iter().filter_map(file_of).collect());
+    let mut visit = Visit { fs, dir, audit: Audit::default(), needed_files, visitor };
     let names: Vec<Name> = list(fs, dir)?.iter().filter_map(|name| Name::parse(name)).collect();
     let newest = names
         .iter()
@@ -128,8 +142,15 @@ fn visit<F: Fs>(fs: &F, dir: &Path, visitor: Visitor<'_>) -> Result<Audit, OpenE
     }
     visit.snapshots(&names, newest_header.as_ref())?;
     visit.leftovers(&names, newest_header.as_ref());
-    visit.unnamed_bodies()?;
+    visit.bodies(needed.unwrap_or_default(), newest_header.as_ref())?;
     Ok(visit.audit)
+}
+
+fn file_of(body: &BodyRef) -> Option<(u128, u64)> {
+    match body {
+        BodyRef::File { epoch, number, .. } => Some((*epoch, *number)),
+        BodyRef::Inline { .. } => None,
+    }
 }
 
 fn list<F: Fs>(fs: &F, dir: &Path) -> io::Result<Vec<String>> {
@@ -143,8 +164,8 @@ struct Visit<'a, F: Fs> {
     fs: &'a F,
     dir: &'a Path,
     audit: Audit,
-    /// Body files that are named.
-    bodies: BTreeSet<(u128, u64)>,
+    /// Body files that the state names, if that is known.
+    needed_files: Option<BTreeSet<(u128, u64)>>,
     visitor: Visitor<'a>,
 }
 
@@ -262,20 +283,20 @@ impl<F: Fs> Visit<'_, F> {
 
     fn body_file(&mut self, named: &BodyFile) -> Result<(), OpenError> {
         self.body(named.length);
-        self.bodies.insert((named.epoch, named.number));
         let path = body_path(self.dir, named.epoch, named.number);
-        let what = match self.fs.open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => "the body file is missing",
+        let is_whole = match self.fs.open(&path) {
+            // Whether it is missing, the state tells.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error.into()),
             Ok(file) => {
                 let bytes = read_to(&file, 0, None)?;
-                if bytes.len() as u64 == named.length && checksum(&bytes, 0) == named.checksum {
-                    return Ok(());
-                }
-                "the body file is changed"
+                bytes.len() as u64 == named.length && checksum(&bytes, 0) == named.checksum
             }
         };
-        self.audit.damage.push(Damage { file: path.display().to_string(), offset: 0, what });
+        // What nobody names any more may be in any state.
+        if !is_whole && self.needed_files.as_ref().is_none_or(|needed| needed.contains(&(named.epoch, named.number))) {
+            self.damaged_body(&path, "the body file is changed");
+        }
         Ok(())
     }
 
@@ -310,14 +331,52 @@ impl<F: Fs> Visit<'_, F> {
         }
     }
 
-    /// Body files that no batch names: written for one that never came.
-    fn unnamed_bodies(&mut self) -> Result<(), OpenError> {
+    /// Whether the bodies that the state names are there, and which body files it does not name: of messages that went,
+    /// and of batches that never came.
+    fn bodies(&mut self, needed: &[BodyRef], newest: Option<&SegmentHeader>) -> Result<(), OpenError> {
+        for body in needed {
+            match *body {
+                BodyRef::Inline { generation, offset, length } => {
+                    let counts = newest.is_some_and(|newest| {
+                        let sealed = newest.seals.iter().find(|seal| seal.generation == generation);
+                        generation == newest.generation
+                            || sealed.is_some_and(|seal| offset + u64::from(length) <= seal.length)
+                    });
+                    if !counts {
+                        self.damaged(
+                            Name::Segment { generation },
+                            offset,
+                            "a message's body lies where nothing counts",
+                        );
+                    }
+                }
+                BodyRef::File { epoch, number, length } => {
+                    let path = body_path(self.dir, epoch, number);
+                    match self.fs.open(&path) {
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                            self.damaged_body(&path, "the body file is missing");
+                        }
+                        Err(error) => return Err(error.into()),
+                        Ok(file) if file.length()? != length => self.damaged_body(&path, "the body file is changed"),
+                        Ok(_) => {}
+                    }
+                }
+            }
+        }
+        let Some(needed) = &self.needed_files else { return Ok(()) };
         for name in list(self.fs, &self.dir.join(BODIES))? {
-            if parse_body_name(&name).is_some_and(|body| !self.bodies.contains(&body)) {
+            if parse_body_name(&name).is_some_and(|body| !needed.contains(&body)) {
                 self.audit.garbage.push(format!("{BODIES}/{name}"));
             }
         }
         Ok(())
+    }
+
+    fn damaged_body(&mut self, path: &Path, what: &'static str) {
+        let damage = Damage { file: path.display().to_string(), offset: 0, what };
+        if !self.audit.damage.contains(&damage) {
+            self.audit.damage.push(damage);
+        }
     }
 
     fn damaged(&mut self, name: Name, offset: u64, what: &'static str) {
@@ -330,29 +389,48 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::store::{FsFile, Limits, Log, SimulatedFs};
+    use crate::store::{Contents, Limits, Log, SimulatedFs};
 
     const DIR: &str = "/a";
 
-    fn filled() -> SimulatedFs {
+    /// A state that is nothing but its bodies.
+    struct Bodies(Vec<BodyRef>);
+
+    impl Contents for Bodies {
+        fn encode_snapshot(&self, _: &dyn Fn(BodyRef) -> BodyRef) -> Vec<u8> {
+            b"state".to_vec()
+        }
+
+        fn for_each_body(&self, visit: &mut dyn FnMut(BodyRef)) {
+            self.0.iter().copied().for_each(visit);
+        }
+
+        fn body_bytes(&self) -> u64 {
+            0
+        }
+    }
+
+    fn filled() -> (SimulatedFs, Vec<BodyRef>) {
         let fs = SimulatedFs::new();
         let limits = Limits { inline_body_bytes: 10, segment_bytes: 300, ..Limits::default() };
         let (mut log, _) = Log::open_with(Arc::new(fs.clone()), Path::new(DIR), 1, limits).unwrap();
+        let mut bodies = Bodies(Vec::new());
         for body in [&b"short"[..], b"a longer body", b"short too"] {
             let mut batch = log.batch();
-            batch.push(b"change", Some(body));
+            bodies.0.extend(batch.push(b"change", Some(body)));
             let appended = log.write(batch).unwrap();
             let synced = log.sync(appended).unwrap();
             log.validated(synced);
-            log.snapshot(b"state").unwrap();
+            log.snapshot(&bodies).unwrap();
         }
         log.close();
-        fs
+        (fs, bodies.0)
     }
 
     #[test]
     fn a_sound_ownable_has_nothing_wrong_with_it() {
-        let audit = check(&filled(), Path::new(DIR)).unwrap();
+        let (fs, bodies) = filled();
+        let audit = check(&fs, Path::new(DIR), Some(&bodies)).unwrap();
         assert!(audit.is_whole(), "{:?}", audit.damage);
         assert_eq!((audit.bodies, audit.body_bytes, audit.records), (3, 27, 3));
         assert!(audit.segments == 2 && audit.snapshots >= 2 && audit.garbage.is_empty());
@@ -360,7 +438,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_of_everything_is_found() {
-        let fs = filled();
+        let (fs, needed) = filled();
         let bodies = fs.list(&Path::new(DIR).join(BODIES)).unwrap();
         let names = fs.list(Path::new(DIR)).unwrap().into_iter().filter(|name| name != BODIES);
         let paths = names.chain(bodies.iter().map(|name| format!("{BODIES}/{name}")));
@@ -368,7 +446,7 @@ mod tests {
             let length = fs.open(&path).unwrap().length().unwrap() as usize;
             for bit in 0..length * 8 {
                 fs.flip(&path, bit).unwrap();
-                let found = match check(&fs, Path::new(DIR)) {
+                let found = match check(&fs, Path::new(DIR), Some(&needed)) {
                     // The very last batch may look torn instead.
                     Ok(audit) => !audit.is_whole() || audit.torn_bytes > 0,
                     Err(_) => true,
@@ -381,19 +459,19 @@ mod tests {
 
     #[test]
     fn a_missing_body_and_one_too_many_are_told_apart() {
-        let fs = filled();
+        let (fs, needed) = filled();
         let folder = Path::new(DIR).join(BODIES);
         let name = fs.list(&folder).unwrap().remove(0);
         fs.link(&folder.join(&name), &body_path(Path::new(DIR), 1, 99)).unwrap();
         fs.unlink(&folder.join(&name)).unwrap();
-        let audit = check(&fs, Path::new(DIR)).unwrap();
+        let audit = check(&fs, Path::new(DIR), Some(&needed)).unwrap();
         assert_eq!((audit.damage.len(), audit.garbage.len()), (1, 1));
     }
 
     #[test]
     fn a_dump_tells_of_everything() {
         let mut out = Vec::new();
-        dump(&filled(), Path::new(DIR), &mut out).unwrap();
+        dump(&filled().0, Path::new(DIR), None, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         for word in ["segment 2", "seals 1", "batch 3", "body of 13 in m/", "snap."] {
             assert!(text.contains(word), "{word} in {text}");
@@ -402,6 +480,6 @@ mod tests {
 
     #[test]
     fn nothing_is_whole() {
-        assert!(check(&SimulatedFs::new(), Path::new(DIR)).unwrap().is_whole());
+        assert!(check(&SimulatedFs::new(), Path::new(DIR), None).unwrap().is_whole());
     }
 }

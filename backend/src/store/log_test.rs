@@ -10,7 +10,33 @@ use super::*;
 const DIR: &str = "/accounts/ab/a";
 
 fn small() -> Limits {
-    Limits { segment_bytes: 600, snapshot_bytes: 500, snapshot_records: 5, inline_body_bytes: 40 }
+    Limits { segment_bytes: 600, snapshot_bytes: 500, snapshot_records: 5, inline_body_bytes: 40, ..Limits::default() }
+}
+
+/// A state whose bytes mean nothing, and the bodies it is to keep.
+struct Held {
+    state: Vec<u8>,
+    bodies: Vec<BodyRef>,
+}
+
+impl Held {
+    fn new(state: &[u8]) -> Self {
+        Self { state: state.to_vec(), bodies: Vec::new() }
+    }
+}
+
+impl Contents for Held {
+    fn encode_snapshot(&self, _: &dyn Fn(BodyRef) -> BodyRef) -> Vec<u8> {
+        self.state.clone()
+    }
+
+    fn for_each_body(&self, visit: &mut dyn FnMut(BodyRef)) {
+        self.bodies.iter().copied().for_each(visit);
+    }
+
+    fn body_bytes(&self) -> u64 {
+        self.bodies.iter().map(BodyRef::len).sum()
+    }
 }
 
 fn open(fs: &SimulatedFs, epoch: u128) -> (Log<SimulatedFs>, Recovered) {
@@ -43,7 +69,7 @@ fn a_new_ownable_is_empty_and_stays_unmade_until_something_is_written() {
     let fs = SimulatedFs::new();
     let (mut log, recovered) = open(&fs, 1);
     assert!(recovered.snapshot.is_none() && recovered.records.is_empty());
-    log.snapshot(b"nothing").unwrap();
+    log.snapshot(&Held::new(b"nothing")).unwrap();
     log.close();
     assert!(fs.list(Path::new("/")).unwrap().is_empty());
 }
@@ -112,7 +138,7 @@ fn a_log_whose_owner_died_again_and_again_does_not_grow_segments_for_ever() {
         let (mut log, recovered) = open(&fs, epoch);
         assert_eq!(recovered.report.seq, u64::try_from(epoch).unwrap() - 1);
         store(&mut log, &[("x", None)]);
-        log.snapshot(b"state").unwrap();
+        log.snapshot(&Held::new(b"state")).unwrap();
         drop(log);
     }
     assert!(segments(&fs) <= 12, "{} segments", segments(&fs));
@@ -123,12 +149,12 @@ fn a_snapshot_saves_reading_what_came_before() {
     let fs = SimulatedFs::new();
     let (mut log, _) = open(&fs, 1);
     for _ in 0..5 {
-        assert!(!log.snapshot_due());
+        assert!(!log.snapshot_due(0));
         store(&mut log, &[("x", None)]);
     }
-    assert!(log.snapshot_due());
-    log.snapshot(b"five").unwrap();
-    assert!(!log.snapshot_due());
+    assert!(log.snapshot_due(0));
+    log.snapshot(&Held::new(b"five")).unwrap();
+    assert!(!log.snapshot_due(0));
     store(&mut log, &[("six", None)]);
     log.close();
     let (_, recovered) = open(&fs, 2);
@@ -143,8 +169,12 @@ fn a_long_segment_is_followed_by_another_at_the_next_snapshot() {
     let mut bodies = Vec::new();
     for round in 0..20 {
         bodies.extend(store(&mut log, &[("x", Some(&body[..])), ("y", None)]));
-        if log.snapshot_due() {
-            log.snapshot(format!("{round}").as_bytes()).unwrap();
+        if log.snapshot_due(0) {
+            log.snapshot(&Held {
+                state: format!("{round}").into(),
+                bodies: bodies.iter().flatten().copied().collect(),
+            })
+            .unwrap();
         }
     }
     assert!(segments(&fs) > 2);
@@ -161,7 +191,7 @@ fn a_damaged_snapshot_is_passed_over_for_the_one_before() {
     let (mut log, _) = open(&fs, 1);
     for state in ["one", "two"] {
         store(&mut log, &[(state, None)]);
-        log.snapshot(state.as_bytes()).unwrap();
+        log.snapshot(&Held::new(state.as_bytes())).unwrap();
     }
     log.close();
     let names = fs.list(Path::new(DIR)).unwrap();
@@ -191,7 +221,7 @@ fn every_single_flipped_bit_is_noticed_or_harmless() {
     let fs = SimulatedFs::new();
     let (mut log, _) = open(&fs, 1);
     store(&mut log, &[("a", Some(b"body"))]);
-    log.snapshot(b"state a").unwrap();
+    log.snapshot(&Held::new(b"state a")).unwrap();
     store(&mut log, &[("b", None)]);
     store(&mut log, &[("c", None)]);
     log.close();
@@ -220,8 +250,8 @@ fn a_file_of_a_newer_program_is_refused_and_left_alone() {
     let (mut log, _) = open(&fs, 1);
     store(&mut log, &[("a", None)]);
     log.close();
-    fs.flip(&Path::new(DIR).join("seg.0000000000000001"), 10 * 8 + 1).unwrap();
-    assert!(matches!(try_open(&fs, 2), Err(OpenError::Newer(3))));
+    fs.flip(&Path::new(DIR).join("seg.0000000000000001"), 10 * 8 + 2).unwrap();
+    assert!(matches!(try_open(&fs, 2), Err(OpenError::Newer(6))));
 }
 
 #[test]
@@ -357,15 +387,15 @@ fn what_a_dead_owner_left_is_removed_once_its_successor_has_stored_something() {
     let (mut log, _) = open(&fs, 1);
     store(&mut log, &[("a", None)]);
     fs.fail_at(fs.operations() + 4, Fault::Error(io::ErrorKind::Other));
-    assert!(log.snapshot(b"state").is_err());
+    assert!(log.snapshot(&Held::new(b"state")).is_err());
     drop(log);
     let left = || fs.list(Path::new(DIR)).unwrap().iter().filter(|name| name.starts_with("tmp.")).count();
     let (mut log, recovered) = open(&fs, 2);
     assert_eq!((left(), recovered.report.garbage_files), (1, 1));
-    log.snapshot(b"state").unwrap();
+    log.snapshot(&Held::new(b"state")).unwrap();
     assert_eq!(left(), 1);
     store(&mut log, &[("b", None)]);
-    log.snapshot(b"state").unwrap();
+    log.snapshot(&Held::new(b"state")).unwrap();
     assert_eq!(left(), 0);
 }
 
@@ -383,7 +413,7 @@ fn the_real_filesystem_does_what_the_simulated_one_does() {
     let appended = log.write(batch).unwrap();
     let synced = log.sync(appended).unwrap();
     assert_eq!(log.validated(synced).seq(), 1);
-    log.snapshot(b"state").unwrap();
+    log.snapshot(&Held { state: b"state".to_vec(), bodies: vec![short, file] }).unwrap();
     drop(log);
     let (log, recovered) = Log::open(fs, &dir, 2).unwrap();
     assert_eq!(recovered.snapshot.as_deref(), Some(&b"state"[..]));
@@ -396,8 +426,10 @@ fn what_was_discarded_is_remembered_over_openings() {
     let fs = SimulatedFs::new();
     let (mut log, _) = open(&fs, 1);
     let body = store(&mut log, &[("a", Some(b"body"))])[0].unwrap();
-    log.discard([body].into_iter());
-    log.snapshot(b"state").unwrap();
+    log.snapshot(&Held { state: b"state".to_vec(), bodies: vec![body] }).unwrap();
+    assert_eq!(log.discarded_bytes(), 0);
+    store(&mut log, &[("gone", None)]);
+    log.snapshot(&Held::new(b"state")).unwrap();
     assert_eq!(log.discarded_bytes(), 4);
     log.close();
     assert_eq!(open(&fs, 2).0.discarded_bytes(), 4);
@@ -421,7 +453,7 @@ fn opening_after_a_clean_end_reads_each_file_once() {
     let (mut log, _) = open(&fs, 1);
     for _ in 0..10 {
         store(&mut log, &[("change", Some(b"body"))]);
-        log.snapshot(b"state").unwrap();
+        log.snapshot(&Held::new(b"state")).unwrap();
     }
     log.close();
     let before = fs.operations();
@@ -453,7 +485,7 @@ fn owners_see_one_another_s_changes_even_through_caches_that_never_expire() {
         log.validated(synced);
         stored.push(change);
         match epoch % 3 {
-            0 => log.snapshot(&stored).unwrap(),
+            0 => drop(log.snapshot(&Held::new(&stored)).unwrap()),
             1 => log.close(),
             _ => {}
         }

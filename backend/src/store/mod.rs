@@ -25,14 +25,15 @@ mod files;
 pub mod format;
 pub mod fs;
 mod log;
+mod moves;
 mod recover;
 mod sabotage;
 
 pub use batch::Batch;
 pub use blob::{BodyRef, Reader};
 pub use fs::{Fs, FsFile, RealFs, SimulatedFs};
-pub use log::{Appended, Limits, Log, Stored, Synced, WriteError};
-pub use recover::{Damage, OpenError, Record, Recovered, Report};
+pub use log::{Appended, Contents, Limits, Log, SnapshotDone, SnapshotJob, Stored, Synced, Upkeep, WriteError};
+pub use recover::{Damage, OpenError, Record, Recovered, Report, look};
 
 #[cfg(test)]
 mod crash_test;

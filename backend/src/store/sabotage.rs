@@ -26,6 +26,14 @@ pub enum Sabotage {
     TrustFailedSync,
     /// A segment of a higher epoch does not stop a writer.
     IgnoreEpochs,
+    /// Body files are deleted though it is not known that the state without them counts.
+    DeleteUnvalidated,
+    /// Segments are left out though messages still have their bodies there.
+    DropLiving,
+    /// Snapshots name bodies by the places they were moved from.
+    ForgetMoves,
+    /// A body that is moved is not read from its new place after an opening.
+    ForgetReplayedMoves,
 }
 
 #[cfg(test)]

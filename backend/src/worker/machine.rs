@@ -8,13 +8,16 @@ use std::{
 use super::{Closing, CommitError, Snapshot, Snapshotted, State, Write, Written};
 use crate::{
     cluster::Moment,
-    store::{Batch, Fs, Log, Synced},
+    store::{Batch, BodyRef, Fs, Log, Synced, Upkeep},
 };
 
 /// Pieces of work in one batch at most.
 const BATCH_JOBS_MAX: usize = 512;
 /// Bytes in one batch before it is written without waiting for more.
 const BATCH_BYTES_MAX: u64 = 8 << 20;
+
+/// Bytes of bodies that one batch of upkeep moves on: work that waits is held up by no more than that.
+const UPKEEP_BYTES_MAX: u64 = 1 << 20;
 
 /// Tells whoever asked for a piece of work what became of it.
 pub type Finish = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
@@ -51,7 +54,7 @@ pub enum Step<S: State, F: Fs> {
     /// Let nobody in, and only then count who is there and tell [`Worker::shut`].
     Shut,
     /// Run it within [`WorkerTiming::commit`], then [`Worker::written`].
-    Write(Write<F>),
+    Write(Box<Write<F>>),
     /// Commit rule: wait for a tick that begins now or later, [`WorkerTiming::commit`] at most; then
     /// [`Worker::validated`].
     Validate,
@@ -100,6 +103,10 @@ pub struct Worker<S: State, F: Fs> {
     /// `None` while a task has it, or when it is of no use any more.
     log: Option<Log<F>>,
     commit: Option<Commit<S>>,
+    /// Bodies to be moved on, a few at a time.
+    upkeep: Option<Upkeep>,
+    /// Upkeep was done last: whoever waits comes first now.
+    kept_up: bool,
     /// Records were written since a snapshot was last tried.
     dirty: bool,
     idle_since: Moment,
@@ -116,9 +123,20 @@ struct Commit<S> {
 }
 
 impl<S: State, F: Fs> Worker<S, F> {
-    pub(super) fn new(log: Log<F>, state: S, timing: WorkerTiming, now: Moment) -> Self {
-        let (log, commit) = (Some(log), None);
-        Self { timing, state, log, commit, dirty: false, idle_since: now, leave_by: None, end: None }
+    pub(super) fn new(mut log: Log<F>, state: S, timing: WorkerTiming, now: Moment) -> Self {
+        log.begin_holding(state.body_bytes());
+        Self {
+            timing,
+            state,
+            log: Some(log),
+            commit: None,
+            upkeep: None,
+            kept_up: false,
+            dirty: false,
+            idle_since: now,
+            leave_by: None,
+            end: None,
+        }
     }
 
     /// The newest validated state.
@@ -148,8 +166,16 @@ impl<S: State, F: Fs> Worker<S, F> {
         if let Some(end) = self.end {
             return self.close(end);
         }
-        if let Some(log) = self.log.take_if(|log| self.dirty && log.snapshot_due()) {
+        let held = self.state.body_bytes();
+        if let Some(log) = self.log.take_if(|log| self.dirty && log.snapshot_due(held)) {
             return self.snapshot(log);
+        }
+        if self.leave_by.is_none() && self.upkeep.is_some() {
+            self.kept_up = !self.kept_up;
+            return if self.kept_up { self.keep_up() } else { Step::Rest(now) };
+        }
+        if let Some(log) = self.log.take_if(|log| log.has_useless()) {
+            return Step::Snapshot(Snapshot { log, state: None });
         }
         if passes > 0 {
             self.idle_since = now;
@@ -197,7 +223,31 @@ impl<S: State, F: Fs> Worker<S, F> {
             return Step::Tell(Answers { finishers, outcome: Ok(()) });
         }
         self.commit = Some(Commit { tentative, finishers, synced: None });
-        Step::Write(Write { log, batch })
+        Step::Write(Box::new(Write { log, batch, moves: Vec::new(), ends: None }))
+    }
+
+    /// One batch of upkeep.
+    fn keep_up(&mut self) -> Step<S, F> {
+        let (Some(mut upkeep), Some(mut log)) = (self.upkeep.take(), self.log.take()) else {
+            return self.fail(Vec::new(), CommitError::Storage);
+        };
+        let mut bytes = 0;
+        let fits = |body: &&BodyRef| {
+            bytes += body.len();
+            bytes <= UPKEEP_BYTES_MAX
+        };
+        let count = upkeep.moves.iter().take_while(fits).count().max(1).min(upkeep.moves.len());
+        let left = upkeep.moves.split_off(count);
+        let moves = std::mem::replace(&mut upkeep.moves, left);
+        let ends = if upkeep.moves.is_empty() {
+            Some(upkeep)
+        } else {
+            self.upkeep = Some(upkeep);
+            None
+        };
+        self.commit = Some(Commit { tentative: self.state.clone(), finishers: Vec::new(), synced: None });
+        let batch = log.batch();
+        Step::Write(Box::new(Write { log, batch, moves, ends }))
     }
 
     /// The write came back; `None` if it did not in time, or panicked.
@@ -214,6 +264,8 @@ impl<S: State, F: Fs> Worker<S, F> {
             Err(error) if log.is_some() => {
                 // The copy is dropped and the state is as before; with a log to go on with, so is the ownership.
                 self.log = log;
+                // Upkeep is begun anew by a later owner.
+                self.upkeep = None;
                 Step::Tell(Answers { finishers: commit.finishers, outcome: Err(CommitError::from(&error)) })
             }
             Err(error) => self.fail(commit.finishers, CommitError::from(&error)),
@@ -239,14 +291,17 @@ impl<S: State, F: Fs> Worker<S, F> {
     /// The snapshot came back; `None` if it panicked.
     pub fn snapshotted(&mut self, snapshotted: Option<Snapshotted<F>>) {
         match snapshotted {
-            Some(Snapshotted { log, .. }) => self.log = Some(log),
+            Some(Snapshotted { log, outcome }) => {
+                self.log = Some(log);
+                self.upkeep = outcome.ok().flatten().or(self.upkeep.take());
+            }
             None => self.end = Some(End::Failed(CommitError::Storage)),
         }
     }
 
     fn snapshot(&mut self, log: Log<F>) -> Step<S, F> {
         self.dirty = false;
-        Step::Snapshot(Snapshot { log, state: self.state.clone() })
+        Step::Snapshot(Snapshot { log, state: Some(self.state.clone()) })
     }
 
     fn fail(&mut self, finishers: Vec<Finish>, error: CommitError) -> Step<S, F> {
@@ -259,7 +314,9 @@ impl<S: State, F: Fs> Worker<S, F> {
         self.end = Some(end);
         match self.log.take() {
             // Who opens it next reads a snapshot instead of the changes since the last.
-            Some(log) if end == End::Idle && self.dirty => self.snapshot(log),
+            Some(log) if end == End::Idle && self.dirty && log.snapshot_worthwhile(self.state.body_bytes()) => {
+                self.snapshot(log)
+            }
             log => Step::Close(end, Closing { log }),
         }
     }

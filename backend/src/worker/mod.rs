@@ -24,13 +24,16 @@ mod worker_test;
 pub use account::perform_in;
 pub use error::{CommitError, RecoverError, ReplayError};
 pub use machine::{Answers, End, Finish, Job, Step, Worker, WorkerTiming};
-pub use recovery::{Recovery, recover};
+pub use recovery::{Recovery, bodies_named, recover};
 pub use task::{Closing, Snapshot, Snapshotted, Unsynced, Write, Written};
 
-use crate::{cluster::OwnableId, store::BodyRef};
+use crate::{
+    cluster::OwnableId,
+    store::{BodyRef, Contents},
+};
 
 /// What a log means: the state that its records build up.
-pub trait State: Clone + Send + Sync + 'static {
+pub trait State: Contents + Clone + Send + Sync + 'static {
     /// The state of something that was never written.
     fn fresh(id: &OwnableId) -> Self;
     /// Applies one record read back from the log.
@@ -39,9 +42,7 @@ pub trait State: Clone + Send + Sync + 'static {
     /// A record this program does not understand, or that contradicts the state: the log is damaged or from a newer
     /// program.
     fn replay(&mut self, payload: &[u8], body: Option<BodyRef>) -> Result<(), ReplayError>;
-    /// The whole state as bytes.
-    fn encode_snapshot(&self) -> Vec<u8>;
-    /// The inverse of [`State::encode_snapshot`].
+    /// The inverse of [`Contents::encode_snapshot`].
     ///
     /// # Errors
     /// Bytes this program does not understand.

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use super::{RecoverError, State, Worker, WorkerTiming};
 use crate::{
     cluster::{Epoch, Moment, OwnableId},
-    store::{Fs, Log, Reader},
+    store::{BodyRef, Fs, Log, Reader, Recovered, look},
 };
 
 /// What was read back. Read rule: nobody may see it before a tick begun after [`recover`] returned has succeeded.
@@ -25,6 +25,27 @@ pub fn recover<S: State, F: Fs>(
     epoch: Epoch,
 ) -> Result<Recovery<S, F>, RecoverError> {
     let (log, recovered) = Log::open(fs, directory, epoch.to_u128())?;
+    let state = build_up(&recovered, id)?;
+    Ok(Recovery { log, state })
+}
+
+/// The bodies that the state in a log names, each by the place where it is. Only reads; blocks.
+///
+/// # Errors
+/// The log is damaged or unreadable.
+pub fn bodies_named<S: State, F: Fs>(
+    fs: Arc<F>,
+    directory: &Path,
+    id: OwnableId,
+) -> Result<Vec<BodyRef>, RecoverError> {
+    let (recovered, reader) = look(fs, directory)?;
+    let mut bodies = Vec::new();
+    build_up::<S>(&recovered, id)?.for_each_body(&mut |body| bodies.push(reader.locate(body)));
+    Ok(bodies)
+}
+
+/// The state that a log tells.
+fn build_up<S: State>(recovered: &Recovered, id: OwnableId) -> Result<S, RecoverError> {
     let mut state = match &recovered.snapshot {
         Some(bytes) => S::decode_snapshot(bytes)?,
         None => S::fresh(&id),
@@ -32,7 +53,7 @@ pub fn recover<S: State, F: Fs>(
     for record in &recovered.records {
         state.replay(&record.payload, record.body)?;
     }
-    Ok(Recovery { log, state })
+    Ok(state)
 }
 
 impl<S: State, F: Fs> Recovery<S, F> {

@@ -1,13 +1,17 @@
 //! What a worker has done where blocking is allowed. Each task takes the log along and brings it back.
 
 use super::State;
-use crate::store::{Appended, Batch, Fs, Log, Synced, WriteError};
+use crate::store::{Appended, Batch, BodyRef, Fs, Log, Synced, Upkeep, WriteError};
 
 /// A batch to be written and synced.
 #[must_use = "work waits for it"]
 pub struct Write<F: Fs> {
     pub(super) log: Log<F>,
     pub(super) batch: Batch,
+    /// Bodies that the batch moves on, still to be read.
+    pub(super) moves: Vec<BodyRef>,
+    /// The upkeep that ends with this batch.
+    pub(super) ends: Option<Upkeep>,
 }
 
 /// A batch that is written, or not: that shows when it is synced.
@@ -33,9 +37,20 @@ impl<F: Fs> Write<F> {
 
     /// The first half of [`Write::run`].
     pub fn write(self) -> Unsynced<F> {
-        let Self { mut log, batch } = self;
+        let Self { mut log, mut batch, moves, ends } = self;
         let before = log.seq();
-        let appended = log.write(batch);
+        let reader = log.reader();
+        for body in moves {
+            match reader.read(body, 0..body.len()) {
+                Ok(bytes) => batch.push_moved(body, &bytes),
+                // It stays where it is, and without a mark so does everything else.
+                Err(error) => return Unsynced { log, before, appended: Err(WriteError::Io(error)) },
+            }
+        }
+        if let Some(upkeep) = &ends {
+            batch.push_mark(upkeep);
+        }
+        let appended = if batch.is_empty() { Err(nothing_to_move()) } else { log.write(batch) };
         Unsynced { log, before, appended }
     }
 }
@@ -59,6 +74,11 @@ impl<F: Fs> Written<F> {
     }
 }
 
+/// All of it is where it should be already.
+fn nothing_to_move() -> WriteError {
+    WriteError::Io(std::io::Error::other("there is nothing to be moved"))
+}
+
 /// After an error the log is kept only if it surely holds what it held before.
 fn salvage<F: Fs>(log: Log<F>, before: u64, error: WriteError) -> Written<F> {
     if matches!(error, WriteError::Stale) {
@@ -71,25 +91,32 @@ fn salvage<F: Fs>(log: Log<F>, before: u64, error: WriteError) -> Written<F> {
     Written { log: reopened.map(|(log, _)| log), outcome: Err(error) }
 }
 
-/// A snapshot to be written.
+/// A snapshot to be written, and files to be deleted that nobody needs.
 #[must_use = "the worker waits for it"]
 pub struct Snapshot<S: State, F: Fs> {
     pub(super) log: Log<F>,
-    pub(super) state: S,
+    /// `None` if there is only something to be deleted.
+    pub(super) state: Option<S>,
 }
 
 /// How a snapshot went. A failure costs recovery time, nothing else.
 #[must_use = "the worker waits for it"]
 pub struct Snapshotted<F: Fs> {
     pub(super) log: Log<F>,
-    pub(super) outcome: Result<(), WriteError>,
+    pub(super) outcome: Result<Option<Upkeep>, WriteError>,
 }
 
 impl<S: State, F: Fs> Snapshot<S, F> {
-    /// Encodes the state and writes it.
+    /// Encodes the state and writes it; deletes what may be deleted.
     pub fn run(self) -> Snapshotted<F> {
         let Self { mut log, state } = self;
-        let outcome = log.snapshot(&state.encode_snapshot());
+        let outcome = match state {
+            Some(state) => log.snapshot(&state),
+            None => {
+                log.sweep();
+                Ok(None)
+            }
+        };
         Snapshotted { log, outcome }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use super::*;
 use crate::{
     cluster::{Epoch, Moment},
-    store::{SimulatedFs, fs::simulated::Fault},
+    store::{Contents, SimulatedFs, fs::simulated::Fault},
 };
 
 const TIMING: WorkerTiming = WorkerTiming {
@@ -23,6 +23,18 @@ const TIMING: WorkerTiming = WorkerTiming {
 #[derive(Debug, Clone, PartialEq)]
 struct Bytes(Vec<u8>);
 
+impl Contents for Bytes {
+    fn encode_snapshot(&self, _: &dyn Fn(BodyRef) -> BodyRef) -> Vec<u8> {
+        self.0.clone()
+    }
+
+    fn for_each_body(&self, _: &mut dyn FnMut(BodyRef)) {}
+
+    fn body_bytes(&self) -> u64 {
+        0
+    }
+}
+
 impl State for Bytes {
     fn fresh(_: &OwnableId) -> Self {
         Self(Vec::new())
@@ -31,10 +43,6 @@ impl State for Bytes {
     fn replay(&mut self, payload: &[u8], _: Option<BodyRef>) -> Result<(), ReplayError> {
         self.0.extend(payload);
         Ok(())
-    }
-
-    fn encode_snapshot(&self) -> Vec<u8> {
-        self.0.clone()
     }
 
     fn decode_snapshot(bytes: &[u8]) -> Result<Self, ReplayError> {
@@ -78,7 +86,7 @@ impl Bench {
     fn write(&mut self, byte: u8) -> Write<SimulatedFs> {
         let job = self.job(byte);
         let Step::Write(write) = self.worker.work(at(1), job, || None) else { panic!("a batch is written") };
-        write
+        *write
     }
 
     fn commit(&mut self, byte: u8) {

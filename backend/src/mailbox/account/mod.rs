@@ -20,6 +20,7 @@ pub use self::mailbox::{Mailbox, SpecialUse};
 pub use self::tally::Tally;
 use crate::mailbox::name::MailboxName;
 use crate::mailbox::uid::{EmailId, MailboxId, ModSeq, UidValidity};
+use crate::store::BodyRef;
 
 /// Most mailboxes of an account.
 pub const MAILBOXES_MAX: usize = 10_000;
@@ -168,6 +169,11 @@ impl Account {
     /// All names the account is subscribed to, in order.
     pub fn subscriptions(&self) -> impl Iterator<Item = &MailboxName> {
         self.subscriptions.iter()
+    }
+
+    /// The bodies of all messages; one that was copied comes more than once.
+    pub fn bodies(&self) -> impl Iterator<Item = BodyRef> + '_ {
+        self.mailboxes.values().flat_map(|mailbox| mailbox.messages.iter().map(|message| message.body))
     }
 
     /// What the messages come to.

@@ -70,8 +70,8 @@ struct StoredHistory {
 }
 
 impl Account {
-    /// The account as a snapshot keeps it.
-    pub fn encode_snapshot(&self) -> Vec<u8> {
+    /// The account as a snapshot keeps it; `place` tells where each body is.
+    pub fn encode_snapshot(&self, place: &dyn Fn(BodyRef) -> BodyRef) -> Vec<u8> {
         let stored = StoredAccount {
             mailboxes: self.mailboxes.values().map(|mailbox| store_mailbox(mailbox)).collect(),
             subscriptions: self.subscriptions.iter().cloned().collect(),
@@ -86,7 +86,7 @@ impl Account {
         for mailbox in self.mailboxes.values() {
             let keywords: Vec<&Keyword> = mailbox.tally.keywords().collect();
             for message in &mailbox.messages {
-                bytes = postcard::to_extend(&store_message(message, &keywords), bytes).unwrap_or_default();
+                bytes = postcard::to_extend(&store_message(message, &keywords, place), bytes).unwrap_or_default();
             }
         }
         bytes
@@ -173,7 +173,7 @@ fn restore_mailbox(stored: StoredMailbox, messages: &mut &[u8]) -> Option<Mailbo
     Some(mailbox)
 }
 
-fn store_message(message: &Message, keywords: &[&Keyword]) -> StoredMessage {
+fn store_message(message: &Message, keywords: &[&Keyword], body: &dyn Fn(BodyRef) -> BodyRef) -> StoredMessage {
     let place = |keyword| keywords.binary_search(&keyword).ok().and_then(|place| u8::try_from(place).ok());
     StoredMessage {
         uid: message.uid,
@@ -184,7 +184,7 @@ fn store_message(message: &Message, keywords: &[&Keyword]) -> StoredMessage {
         internal_date: message.internal_date,
         saved: message.saved,
         email_id: message.email_id,
-        body: message.body,
+        body: body(message.body),
         summary_len: message.summary_len,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::witness::{Violation, Witness};
-use crate::store::{BodyRef, Limits, Log, OpenError, Recovered, SimulatedFs, WriteError};
+use crate::store::{Batch, BodyRef, Contents, Limits, Log, OpenError, Recovered, SimulatedFs, Upkeep, WriteError};
 
 pub const DIR: &str = "/accounts/a";
 
@@ -16,8 +16,12 @@ pub const DIR: &str = "/accounts/a";
 pub enum Step {
     /// A batch of changes with bodies of these kinds.
     Commit(&'static [Body]),
-    /// A snapshot, and with it rotation.
+    /// A snapshot, and with it rotation and compaction.
     Snapshot,
+    /// A snapshot that is written while a batch is.
+    SnapshotBeside(&'static [Body]),
+    /// The oldest bodies go, this many.
+    Expunge(usize),
     /// The ownership ends in order, and another begins.
     Release,
     /// The process dies, and another owner comes.
@@ -89,13 +93,57 @@ pub struct Member {
     outside: Shared,
     epoch: u128,
     log: Option<Log<SimulatedFs>>,
-    state: Vec<(String, Option<BodyRef>)>,
+    state: Mail,
     changes: u32,
+}
+
+/// All changes so far, each with its body if that is still needed.
+#[derive(Debug, Clone, Default)]
+pub struct Mail(Vec<(String, Option<BodyRef>)>);
+
+/// How the change begins that takes a body away.
+const EXPUNGE: &str = "expunge ";
+
+impl Mail {
+    fn apply(&mut self, change: String, body: Option<BodyRef>) {
+        if let Some(gone) = change.strip_prefix(EXPUNGE).and_then(|rest| rest.split_once(' ')).map(|(_, name)| name) {
+            let entry = self.0.iter_mut().find(|(name, _)| name == gone).unwrap();
+            assert!(entry.1.take().is_some(), "{gone} went before");
+        }
+        self.0.push((change, body));
+    }
+
+    pub fn bodies(&self) -> Vec<BodyRef> {
+        self.0.iter().filter_map(|(_, body)| *body).collect()
+    }
+}
+
+impl Contents for Mail {
+    fn encode_snapshot(&self, place: &dyn Fn(BodyRef) -> BodyRef) -> Vec<u8> {
+        let placed: Vec<_> = self.0.iter().map(|(change, body)| (change, body.map(place))).collect();
+        postcard::to_stdvec(&placed).unwrap()
+    }
+
+    fn for_each_body(&self, visit: &mut dyn FnMut(BodyRef)) {
+        self.bodies().into_iter().for_each(visit);
+    }
+
+    fn body_bytes(&self) -> u64 {
+        self.bodies().iter().map(BodyRef::len).sum()
+    }
 }
 
 /// Small, so that a few steps fill a segment.
 fn limits() -> Limits {
-    Limits { segment_bytes: 1200, snapshot_bytes: 1, snapshot_records: 1, inline_body_bytes: 1000 }
+    let inline_body_bytes = 1000;
+    Limits {
+        segment_bytes: 1200,
+        snapshot_bytes: 1,
+        snapshot_records: 1,
+        inline_body_bytes,
+        reclaim_bytes: 1,
+        ..Limits::default()
+    }
 }
 
 impl Member {
@@ -111,7 +159,7 @@ impl Member {
 
     fn open(fs: &SimulatedFs, outside: &Shared, epoch: u128) -> Result<Self, Stop> {
         let mut member =
-            Self { fs: fs.clone(), outside: Arc::clone(outside), epoch, log: None, state: Vec::new(), changes: 0 };
+            Self { fs: fs.clone(), outside: Arc::clone(outside), epoch, log: None, state: Mail::default(), changes: 0 };
         let opened = Log::open_with(Arc::new(fs.clone()), Path::new(DIR), epoch, limits());
         member.adopt(opened)?;
         Ok(member)
@@ -128,7 +176,9 @@ impl Member {
     pub fn step(mut self, step: Step) -> Result<Self, Stop> {
         match step {
             Step::Commit(bodies) => self.commit(bodies)?,
-            Step::Snapshot => self.snapshot()?,
+            Step::Snapshot => self.snapshot(&[])?,
+            Step::SnapshotBeside(bodies) => self.snapshot(bodies)?,
+            Step::Expunge(count) => self.expunge(count)?,
             Step::Release => {
                 if let Some(log) = self.log.take() {
                     log.close();
@@ -142,26 +192,49 @@ impl Member {
 
     fn commit(&mut self, bodies: &[Body]) -> Result<(), Stop> {
         let (epoch, first) = (self.epoch, self.changes);
-        let named = bodies.iter().zip(first..).map(|(body, number)| (format!("{epoch}-{number}-{body:?}"), *body));
-        let changes: Vec<(String, Body)> = named.collect();
+        let named = bodies.iter().zip(first..).map(|(body, number)| {
+            let name = format!("{epoch}-{number}-{body:?}");
+            let bytes = body.bytes(&name);
+            (name, bytes)
+        });
+        let changes = named.collect();
         self.changes += bodies.len() as u32;
+        self.attempt(changes)
+    }
+
+    fn expunge(&mut self, count: usize) -> Result<(), Stop> {
+        let (epoch, first) = (self.epoch, self.changes);
+        let living = self.state.0.iter().filter(|(_, body)| body.is_some()).take(count);
+        let changes: Vec<_> = living
+            .zip(first..)
+            .map(|((name, _), number)| (format!("{EXPUNGE}{epoch}-{number} {name}"), None))
+            .collect();
+        self.changes += changes.len() as u32;
+        if changes.is_empty() { Ok(()) } else { self.attempt(changes) }
+    }
+
+    fn attempt(&mut self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<(), Stop> {
         let names: Vec<String> = changes.iter().map(|(name, _)| name.clone()).collect();
         self.outside.lock().witness.attempt(&names);
-        match self.write(&changes) {
+        let mut after = self.state.clone();
+        let written = self.write(|batch| {
+            for (change, body) in &changes {
+                let body = batch.push(change.as_bytes(), body.as_deref());
+                after.apply(change.clone(), body);
+            }
+            after
+        });
+        match written {
             Ok(()) => Ok(()),
             Err(WriteError::Stale) => Err(Stop::Over),
             Err(WriteError::Full(_) | WriteError::Io(_)) => self.mend(),
         }
     }
 
-    fn write(&mut self, changes: &[(String, Body)]) -> Result<(), WriteError> {
+    fn write(&mut self, fill: impl FnOnce(&mut Batch) -> Mail) -> Result<(), WriteError> {
         let Some(log) = &mut self.log else { return Err(WriteError::Stale) };
         let mut batch = log.batch();
-        let mut after = self.state.clone();
-        for (change, body) in changes {
-            let body = batch.push(change.as_bytes(), body.bytes(change).as_deref());
-            after.push((change.clone(), body));
-        }
+        let after = fill(&mut batch);
         let appended = log.write(batch)?;
         if self.outside.lock().haste == Some(Haste::PromiseBeforeSync) {
             self.show(&after);
@@ -181,14 +254,51 @@ impl Member {
         Ok(())
     }
 
-    fn snapshot(&mut self) -> Result<(), Stop> {
-        let state = postcard::to_stdvec(&self.state).unwrap();
-        let Some(log) = &mut self.log else { return Err(Stop::Over) };
-        match log.snapshot(&state) {
-            Ok(()) => Ok(()),
-            Err(WriteError::Stale) => Err(Stop::Over),
-            Err(WriteError::Full(_) | WriteError::Io(_)) => self.mend(),
+    /// A snapshot, with a batch committed while it is being written, and all the upkeep that comes of it.
+    fn snapshot(&mut self, beside: &[Body]) -> Result<(), Stop> {
+        let mut beside = Some(beside).filter(|bodies| !bodies.is_empty());
+        loop {
+            let Some(log) = &mut self.log else { return Err(Stop::Over) };
+            if log.is_poisoned() {
+                return self.mend();
+            }
+            let state = self.state.clone();
+            let Some(job) = log.begin_snapshot() else { return Ok(()) };
+            if let Some(bodies) = beside.take() {
+                self.commit(bodies)?;
+            }
+            let Some(log) = &mut self.log else { return Err(Stop::Over) };
+            let upkeep = match job.run(&state).and_then(|done| log.end_snapshot(done)) {
+                Ok(Some(upkeep)) => upkeep,
+                Ok(None) => return Ok(()),
+                Err(WriteError::Stale) => return Err(Stop::Over),
+                Err(WriteError::Full(_) | WriteError::Io(_)) => return self.mend(),
+            };
+            match self.maintain(&upkeep) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(WriteError::Stale) => return Err(Stop::Over),
+                Err(WriteError::Full(_) | WriteError::Io(_)) => return self.mend(),
+            }
         }
+    }
+
+    /// Moves bodies, one in a batch, then marks the end. Says whether another snapshot is due.
+    fn maintain(&mut self, upkeep: &Upkeep) -> Result<bool, WriteError> {
+        let state = self.state.clone();
+        for body in &upkeep.moves {
+            let Some(log) = &self.log else { return Err(WriteError::Stale) };
+            let bytes = log.reader().read(*body, 0..body.len()).map_err(WriteError::Io)?;
+            self.write(|batch| {
+                batch.push_moved(*body, &bytes);
+                state.clone()
+            })?;
+        }
+        self.write(|batch| {
+            batch.push_mark(upkeep);
+            state.clone()
+        })?;
+        Ok(upkeep.ends_with_snapshot)
     }
 
     /// Goes on after a failure, with a smaller batch or with the log opened again.
@@ -206,7 +316,11 @@ impl Member {
         match opened {
             Ok((log, recovered)) => {
                 self.state = decode(&recovered);
-                self.check_bodies(&log)?;
+                match self.check_bodies(&log) {
+                    // Who is not the owner any more may find files deleted; it shows nothing.
+                    Err(Stop::Violation(_)) if !self.is_owner() => return Err(Stop::Over),
+                    checked => checked?,
+                }
                 self.log = Some(log);
             }
             Err(OpenError::Stale | OpenError::Io(_)) => return Err(Stop::Over),
@@ -224,7 +338,10 @@ impl Member {
     }
 
     fn check_bodies(&self, log: &Log<SimulatedFs>) -> Result<(), Stop> {
-        for (change, body) in &self.state {
+        for (change, body) in &self.state.0 {
+            if change.starts_with(EXPUNGE) || body.is_none() && self.is_expunged(change) {
+                continue;
+            }
             let kind = [Body::None, Body::Short, Body::Medium, Body::Long]
                 .into_iter()
                 .find(|kind| change.ends_with(&format!("{kind:?}")))
@@ -245,13 +362,17 @@ impl Member {
         Ok(())
     }
 
+    fn is_expunged(&self, name: &str) -> bool {
+        self.state.0.iter().any(|(change, _)| change.starts_with(EXPUNGE) && change.ends_with(&format!(" {name}")))
+    }
+
     /// The tick: it succeeds for the owner alone, and not without power.
     fn is_owner(&self) -> bool {
         self.outside.lock().epoch == self.epoch && self.fs.has_power()
     }
 
-    fn show(&self, state: &[(String, Option<BodyRef>)]) {
-        let changes: Vec<String> = state.iter().map(|(change, _)| change.clone()).collect();
+    fn show(&self, state: &Mail) {
+        let changes: Vec<String> = state.0.iter().map(|(change, _)| change.clone()).collect();
         let mut outside = self.outside.lock();
         if let Err(violation) = outside.witness.show(&changes) {
             outside.violation.get_or_insert(violation);
@@ -259,10 +380,12 @@ impl Member {
     }
 }
 
-fn decode(recovered: &Recovered) -> Vec<(String, Option<BodyRef>)> {
-    let mut state: Vec<(String, Option<BodyRef>)> =
-        recovered.snapshot.as_ref().map(|state| postcard::from_bytes(state).unwrap()).unwrap_or_default();
-    let change = |payload: &[u8]| String::from_utf8(payload.to_vec()).unwrap();
-    state.extend(recovered.records.iter().map(|record| (change(&record.payload), record.body)));
+/// The state that a log tells.
+pub fn decode(recovered: &Recovered) -> Mail {
+    let mut state =
+        Mail(recovered.snapshot.as_ref().map(|state| postcard::from_bytes(state).unwrap()).unwrap_or_default());
+    for record in &recovered.records {
+        state.apply(String::from_utf8(record.payload.clone()).unwrap(), record.body);
+    }
     state
 }

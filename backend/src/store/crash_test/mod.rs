@@ -15,19 +15,19 @@ use std::thread;
 
 use parking_lot::Mutex;
 
-use self::member::{Body, DIR, Haste, Member, Outside, Shared, Step, Stop};
+use self::member::{Body, DIR, Haste, Member, Outside, Shared, Step, Stop, decode};
 use self::witness::Violation;
-use super::SimulatedFs;
 use super::check::check;
 use super::fs::simulated::{Caching, Fault};
 use super::sabotage::{self, Sabotage};
+use super::{BodyRef, SimulatedFs, look};
 
 use Body::{Long, Medium, None as Plain, Short};
-use Step::{Commit, Die, Release, Snapshot};
+use Step::{Commit, Die, Expunge, Release, Snapshot, SnapshotBeside};
 
 /// All steps there are, to be combined.
-const STEPS: [Step; 7] =
-    [Commit(&[Plain]), Commit(&[Short, Plain]), Commit(&[Medium]), Commit(&[Long]), Snapshot, Release, Die];
+const STEPS: [Step; 8] =
+    [Commit(&[Plain]), Commit(&[Short, Plain]), Commit(&[Medium]), Commit(&[Long]), Snapshot, Release, Die, Expunge(1)];
 
 /// Workloads with more steps, for what takes longer to come about: rotation, old segments, old snapshots.
 const LONG_WORKLOADS: [&[Step]; 6] = [
@@ -43,6 +43,24 @@ const LONG_WORKLOADS: [&[Step]; 6] = [
         Commit(&[Medium, Plain]),
         Snapshot,
         Die,
+        Commit(&[Long]),
+        Snapshot,
+    ],
+];
+
+/// Workloads that free what they wrote: bodies move, segments and body files go.
+const COMPACTIONS: [&[Step]; 5] = [
+    &[Commit(&[Medium, Short]), Commit(&[Medium]), Expunge(1), Snapshot, Commit(&[Short]), Snapshot],
+    &[Commit(&[Long, Short]), Commit(&[Long]), Snapshot, Expunge(2), Snapshot, Die, Commit(&[Plain]), Snapshot],
+    &[Commit(&[Medium, Medium, Short]), Expunge(2), SnapshotBeside(&[Short]), Release, Expunge(1), Snapshot],
+    &[Commit(&[Medium, Short, Medium]), Die, Expunge(1), SnapshotBeside(&[Long]), Expunge(9), Die, Snapshot],
+    &[
+        Commit(&[Short, Medium]),
+        Expunge(1),
+        SnapshotBeside(&[Medium]),
+        Commit(&[Medium]),
+        Expunge(2),
+        Snapshot,
         Commit(&[Long]),
         Snapshot,
     ],
@@ -98,7 +116,9 @@ fn succeed(fs: &SimulatedFs, outside: &Shared) -> Result<(), Violation> {
     if over {
         return Err(Violation("nobody can open it any more".to_owned()));
     }
-    match check(fs, Path::new(DIR)) {
+    let (recovered, reader) = look(Arc::new(fs.clone()), Path::new(DIR)).unwrap();
+    let needed: Vec<BodyRef> = decode(&recovered).bodies().into_iter().map(|body| reader.locate(body)).collect();
+    match check(fs, Path::new(DIR), Some(&needed)) {
         Ok(audit) if audit.is_whole() => Ok(()),
         other => Err(Violation(format!("the audit finds {other:?}"))),
     }
@@ -341,6 +361,24 @@ fn nothing_seen_is_taken_back_when_a_process_dies_and_power_fails_afterwards() {
     assert!(states > 5_000, "{states}");
 }
 
+#[test]
+fn compaction_loses_nothing_whatever_happens() {
+    let power = total(COMPACTIONS.iter().map(|steps| every_loss_of_power(steps, None, 12, 0)));
+    let errors = total(COMPACTIONS.iter().map(|steps| every_failing_operation(steps, 2)));
+    let deaths = total(COMPACTIONS.iter().map(|steps| every_death(&steps[..4], 1)));
+    println!("{power} + {errors} + {deaths} crash states");
+    assert!(power > 1_000 && errors > 1_000 && deaths > 1_000, "{power} {errors} {deaths}");
+}
+
+#[test]
+fn an_owner_that_falls_asleep_while_it_compacts_deletes_nothing_that_is_needed() {
+    const COMPACTING: &[Step] = &[Commit(&[Medium, Long]), Commit(&[Short]), Expunge(2), SnapshotBeside(&[Long])];
+    const NEXT: &[Step] = &[Commit(&[Long]), Expunge(1), Snapshot];
+    let states = total([every_sleeper(&[Commit(&[Medium, Long]), Release], COMPACTING, NEXT, 0)].into_iter());
+    println!("{states} crash states");
+    assert!(states > 500, "{states}");
+}
+
 const OLD_OWNER: &[Step] =
     &[Commit(&[Short]), Commit(&[Long]), Snapshot, Commit(&[Medium]), Snapshot, Commit(&[Plain])];
 const SUCCESSOR: &[Step] = &[Commit(&[Plain]), Snapshot, Commit(&[Medium])];
@@ -365,6 +403,7 @@ fn is_caught(haste: Option<Haste>) -> bool {
     every_loss_of_power(bodies, haste, 20, 0).is_err()
         || every_failing_operation(bodies, 4).is_err()
         || every_death(bodies, 4).is_err()
+        || COMPACTIONS.iter().any(|steps| every_loss_of_power(steps, haste, 4, 0).is_err())
         || (haste.is_none() && every_sleeper(&[], bodies, SUCCESSOR, 1).is_err())
         || (haste.is_none() && every_pair_of_sleepers(OLD_OWNER, &[Commit(&[Short]), Commit(&[Plain])]).is_err())
 }
@@ -382,6 +421,10 @@ fn every_deliberate_mistake_of_the_store_is_caught() {
         Sabotage::LinkLate,
         Sabotage::TrustFailedSync,
         Sabotage::IgnoreEpochs,
+        Sabotage::DeleteUnvalidated,
+        Sabotage::DropLiving,
+        Sabotage::ForgetMoves,
+        Sabotage::ForgetReplayedMoves,
     ];
     for mistake in mistakes {
         sabotage::set(Some(mistake));

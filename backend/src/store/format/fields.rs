@@ -46,8 +46,8 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    /// Takes what every file begins with: magic, format, feature level.
-    pub fn preamble(&mut self, magic: &[u8; 8]) -> Result<(), FormatError> {
+    /// Takes what every file begins with: magic, format, feature level. Returns the level.
+    pub fn preamble(&mut self, magic: &[u8; 8]) -> Result<u16, FormatError> {
         if self.bytes(magic.len())? != magic {
             return Err(FormatError::Damaged("not a file of this kind"));
         }
@@ -58,7 +58,7 @@ impl<'a> Fields<'a> {
         if format == 0 || level == 0 {
             return Err(FormatError::Damaged("no such format"));
         }
-        Ok(())
+        Ok(level)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -92,10 +92,10 @@ pub trait PutFields {
         self.put(&value.to_le_bytes());
     }
 
-    fn put_preamble(&mut self, magic: &[u8; 8]) {
+    fn put_preamble(&mut self, magic: &[u8; 8], level: u16) {
         self.put(magic);
         self.put_u16(FORMAT);
-        self.put_u16(FEATURE_LEVEL);
+        self.put_u16(level);
     }
 }
 

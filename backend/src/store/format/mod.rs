@@ -15,7 +15,10 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub const FORMAT: u16 = 1;
 
 /// The newest features this program knows. A file that needs more is refused, never touched.
-pub const FEATURE_LEVEL: u16 = 1;
+pub const FEATURE_LEVEL: u16 = 2;
+
+/// From this level on, logs may have records of bodies that were moved, and marks.
+pub const COMPACTION_LEVEL: u16 = 2;
 
 /// Everything that is checked or sealed lies on a multiple of this.
 pub const ALIGNMENT: usize = 8;

@@ -35,6 +35,8 @@ impl From<Position> for Seal {
 /// What a segment begins with. Written before the segment has its name, so that nobody ever sees half of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentHeader {
+    /// What a program must know to open the log.
+    pub level: u16,
     /// The ownership that writes this segment.
     pub epoch: u128,
     /// The segment's number.
@@ -86,7 +88,7 @@ impl SegmentHeader {
             _ => (0, 0),
         };
         let mut out = Vec::with_capacity(length);
-        out.put_preamble(MAGIC);
+        out.put_preamble(MAGIC, self.level);
         out.put_u32(length as u32);
         out.put_u128(self.epoch);
         out.put_u64(self.generation);
@@ -123,7 +125,8 @@ impl SegmentHeader {
             return Err(FormatError::Damaged("checksum of a segment header"));
         }
         let mut fields = Fields::new(body);
-        fields.bytes(Self::PEEK_BYTES)?;
+        let level = fields.preamble(MAGIC)?;
+        fields.u32()?;
         let (epoch, generation, nonce) = (fields.u128()?, fields.u64()?, fields.u64()?);
         let (first_seq, chain, acked) = (fields.u64()?, fields.u64()?, fields.u64()?);
         let (snapshot_seq, snapshot_epoch) = (fields.u64()?, fields.u128()?);
@@ -143,7 +146,7 @@ impl SegmentHeader {
             return Err(FormatError::Damaged("impossible values in a segment header"));
         }
         let snapshot = (snapshot_seq > 0).then_some(Name::Snapshot { seq: snapshot_seq, epoch: snapshot_epoch });
-        Ok(Self { epoch, generation, nonce, first_seq, chain, acked, snapshot, seals, identity })
+        Ok(Self { level, epoch, generation, nonce, first_seq, chain, acked, snapshot, seals, identity })
     }
 }
 
@@ -153,6 +156,7 @@ mod tests {
 
     fn header() -> SegmentHeader {
         SegmentHeader {
+            level: 2,
             epoch: 5 << 64 | 3,
             generation: 7,
             nonce: 0x1234_5678_9abc_def0,
@@ -197,8 +201,8 @@ mod tests {
     #[test]
     fn a_newer_feature_level_is_refused_not_called_damage() {
         let mut bytes = header().encode();
-        bytes[10] = 2;
-        assert_eq!(SegmentHeader::decode(&bytes), Err(FormatError::Newer(2)));
+        bytes[10] = 9;
+        assert_eq!(SegmentHeader::decode(&bytes), Err(FormatError::Newer(9)));
     }
 
     #[test]

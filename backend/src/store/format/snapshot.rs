@@ -16,6 +16,8 @@ const DISCARD_BYTES: usize = 16;
 /// What a snapshot begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SnapshotHeader {
+    /// What a program must know to read it.
+    pub level: u16,
     /// The ownership that wrote it.
     pub epoch: u128,
     /// The place in the log that it describes.
@@ -35,7 +37,7 @@ impl SnapshotHeader {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_BYTES);
-        out.put_preamble(MAGIC);
+        out.put_preamble(MAGIC, self.level);
         out.put_u32(HEADER_BYTES as u32);
         out.put_u128(self.epoch);
         out.put_u64(self.position.seq);
@@ -60,7 +62,7 @@ impl SnapshotHeader {
     /// If it is damaged or newer than this program.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut fields = Fields::new(bytes);
-        fields.preamble(MAGIC)?;
+        let level = fields.preamble(MAGIC)?;
         if fields.u32()? as usize != HEADER_BYTES {
             return Err(FormatError::Damaged("impossible length of a snapshot header"));
         }
@@ -79,7 +81,7 @@ impl SnapshotHeader {
         if fields.u64()? != checksum(checked, 0) {
             return Err(FormatError::Damaged("checksum of a snapshot header"));
         }
-        Ok(Self { epoch, position, state_length, state_checksum, discards_length, discards_checksum })
+        Ok(Self { level, epoch, position, state_length, state_checksum, discards_length, discards_checksum })
     }
 
     /// How long the whole file is; `None` if no file can be.
@@ -142,6 +144,7 @@ mod tests {
 
     fn header() -> SnapshotHeader {
         SnapshotHeader {
+            level: 2,
             epoch: 6,
             position: Position { seq: 1, generation: 2, offset: 3, chain: 4, body_bytes: 5 },
             state_length: 9,

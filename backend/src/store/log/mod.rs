@@ -5,6 +5,7 @@
 //! [`Stored`]; nothing may be promised to anybody before the last. Whether the writer still is the owner is not known
 //! here: that is what the tick between `Synced` and `Stored` proves.
 
+mod reclaim;
 mod segments;
 mod snapshots;
 mod stages;
@@ -14,18 +15,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use self::snapshots::{Contents, SnapshotDone, SnapshotJob, Upkeep};
 pub use self::stages::{Appended, Stored, Synced, WriteError};
 
+use self::reclaim::Stage;
 use self::segments::LinkError;
 use super::batch::{Batch, Place};
-use super::blob::{self, Reader};
-use super::format::Position;
+use super::blob::{self, BodyRef, Reader};
 use super::format::batch::{self as frame, BatchHeader, HEADER_BYTES};
 use super::format::layout::Name;
 use super::format::record::INLINE_BODY_BYTES_MAX;
 use super::format::segment::{Seal, SegmentHeader};
+use super::format::{FEATURE_LEVEL, Position};
 use super::fs::{Fs, FsFile};
-use super::recover::{Found, OpenError, Own, Recovered, records, recover};
+use super::recover::{Entry, Found, OpenError, Own, Recovered, entries, recover};
 use super::sabotage::{self, Sabotage};
 
 /// When a log takes snapshots and begins new segments.
@@ -40,6 +43,10 @@ pub struct Limits {
     pub snapshot_records: u64,
     /// A body up to this length lies in the log; at most [`INLINE_BODY_BYTES_MAX`].
     pub inline_body_bytes: usize,
+    /// A log is compacted when at least so many of its bytes are useless, and more than half.
+    pub reclaim_bytes: u64,
+    /// The feature level to write: no more than every member of the cluster knows.
+    pub level: u16,
 }
 
 impl Default for Limits {
@@ -49,6 +56,9 @@ impl Default for Limits {
             snapshot_bytes: 8 << 20,
             snapshot_records: 10_000,
             inline_body_bytes: INLINE_BODY_BYTES_MAX,
+            // A compaction costs a dozen syncs, as much as a dozen deliveries; this much holds a thousand messages.
+            reclaim_bytes: 4 << 20,
+            level: FEATURE_LEVEL,
         }
     }
 }
@@ -98,6 +108,13 @@ pub struct Log<F: Fs> {
     /// Good snapshots, newest first, with their place if it is known.
     snapshots: Vec<(Name, Option<Position>)>,
     discards: BTreeMap<u64, u64>,
+    /// How many body files there were at the last snapshot; `None` if that is not known.
+    files: Option<u64>,
+    /// How many bytes of bodies the state held at the last snapshot, or when it was recovered.
+    held: Option<u64>,
+    stage: Stage,
+    /// The moves of the batch that is not validated yet.
+    moving: Vec<(BodyRef, BodyRef)>,
     /// Files to be deleted once batch `.0` is stored.
     doomed: Vec<(u64, Name)>,
 }
@@ -107,7 +124,29 @@ pub struct Log<F: Fs> {
 struct Unsaved {
     bytes: u64,
     records: u64,
+    /// Body files, and what is in them.
+    files: u64,
+    file_bytes: u64,
+    /// Bytes of bodies that came, wherever they lie; moved ones did not come.
+    body_bytes: u64,
+    has_mark: bool,
+    /// How long the last snapshot was.
     snapshot_bytes: u64,
+}
+
+impl Unsaved {
+    /// What is left of it once what was `saved` is in a snapshot of this length.
+    fn since(self, saved: &Self, snapshot_bytes: u64) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(saved.bytes),
+            records: self.records.saturating_sub(saved.records),
+            files: self.files.saturating_sub(saved.files),
+            file_bytes: self.file_bytes.saturating_sub(saved.file_bytes),
+            body_bytes: self.body_bytes.saturating_sub(saved.body_bytes),
+            has_mark: self.has_mark,
+            snapshot_bytes,
+        }
+    }
 }
 
 /// How often writers of old times may take the next name before opening is given up. Each of them can do it once.
@@ -152,6 +191,10 @@ impl<F: Fs> Log<F> {
             unsaved: Unsaved::default(),
             snapshots: Vec::new(),
             discards: BTreeMap::new(),
+            files: None,
+            held: None,
+            stage: Stage::Idle,
+            moving: Vec::new(),
             doomed: Vec::new(),
         };
         let recovered = log.recover(None)?;
@@ -193,10 +236,15 @@ impl<F: Fs> Log<F> {
         self.prepared = None;
         (self.end, self.name_in_doubt, self.older, self.acked) = (end, name_in_doubt, older, acked);
         (self.snapshots, self.discards) = (found.snapshots, found.discards);
+        (self.files, self.held, self.stage, self.moving) = (None, None, Stage::Idle, Vec::new());
+        if !sabotage::on(Sabotage::ForgetReplayedMoves) {
+            self.reader.note_moves(found.moves);
+        }
         self.unsaved = Unsaved {
             bytes: recovered.report.replayed_bytes,
             records: found.replayed_records,
             snapshot_bytes: recovered.snapshot.as_ref().map_or(0, |state| state.len() as u64),
+            ..Unsaved::default()
         };
         self.doomed = found.garbage.into_iter().map(|name| (end.seq + 1, name)).collect();
         if settled {
@@ -205,7 +253,13 @@ impl<F: Fs> Log<F> {
         self.link_segment(carry.as_ref())?;
         if let Some(carry) = carry {
             let base = self.end.offset - frame::framed_bytes(carry.records.len() as u64) + HEADER_BYTES as u64;
-            recovered.records.extend(records(&carry.records, self.end.generation, base).flatten());
+            for entry in entries(&carry.records, self.end.generation, base).flatten() {
+                match entry {
+                    Entry::Change(record) => recovered.records.push(record),
+                    Entry::Moved(from, to) => self.reader.note_moves(vec![(from, to)]),
+                    Entry::Mark => {}
+                }
+            }
         }
         Ok(recovered)
     }
@@ -248,6 +302,7 @@ impl<F: Fs> Log<F> {
         if self.current.is_none() {
             self.link_segment(None)?;
         }
+        self.sweep();
         let here = (self.end.generation, self.end.offset);
         assert!((batch.place.generation, batch.place.offset) == here, "a batch is written where it was begun");
         let written = self.write_here(batch);
@@ -263,7 +318,13 @@ impl<F: Fs> Log<F> {
 
     fn write_here(&mut self, batch: Batch) -> Result<Appended, WriteError> {
         blob::write_files(&*self.fs, &self.dir, self.epoch, &batch.files)?;
+        let moved: u64 = batch.moves.iter().map(|(from, _)| from.len()).sum();
         self.append(batch.frame, batch.count, batch.inline_bytes)?;
+        self.unsaved.files += batch.files.len() as u64;
+        self.unsaved.file_bytes += batch.file_bytes;
+        self.unsaved.body_bytes += batch.file_bytes + batch.inline_bytes - moved;
+        self.unsaved.has_mark |= batch.has_mark;
+        self.moving = batch.moves;
         Ok(Appended { seq: self.end.seq })
     }
 
@@ -298,6 +359,7 @@ impl<F: Fs> Log<F> {
     /// Notes that the batch counts: a tick begun after [`Log::sync`] returned has succeeded.
     pub fn validated(&mut self, synced: Synced) -> Stored {
         assert!(synced.seq <= self.end.seq, "what is stored was written");
+        self.reader.note_moves(std::mem::take(&mut self.moving));
         self.acked = self.acked.max(synced.seq);
         Stored { seq: synced.seq }
     }

@@ -40,8 +40,9 @@ impl<F: Fs> Log<F> {
         if self.end.generation > 0 {
             seals.push(Seal::from(self.end));
         }
-        seals.retain(|seal| seal.body_bytes > 0 || seal.generation >= needed);
+        seals.retain(|seal| self.is_needed(seal, needed));
         SegmentHeader {
+            level: self.limits.level,
             epoch: self.epoch,
             generation: self.end.generation + 1,
             nonce: self.fs.nonce(),

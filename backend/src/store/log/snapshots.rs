@@ -1,64 +1,134 @@
-//! What keeps a log short: snapshots, rotation, and the deletion of what nobody needs.
+//! What keeps a log short: snapshots, rotation, compaction, and the deletion of what nobody needs.
+//!
+//! A snapshot is written beside the log, on a thread of its own, while batches go on being committed: it describes a place
+//! that the log has left behind. On the way it finds out which bodies are still needed, exactly, from the state itself;
+//! nothing has to be counted when messages go.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::reclaim::{Content, Stage, victims};
 use super::{Log, State, Unsaved};
-use crate::store::files::{Published, publish};
-use crate::store::format::layout::Name;
+use crate::store::files::{Published, publish, read_snapshot_header};
+use crate::store::format::layout::{BODIES, Name, body_path, parse_body_name};
+use crate::store::format::segment::Seal;
 use crate::store::format::snapshot::{SnapshotHeader, encode_discards};
-use crate::store::format::{ALIGNMENT, checksum};
+use crate::store::format::{ALIGNMENT, COMPACTION_LEVEL, Position, checksum};
 use crate::store::fs::Fs;
+use crate::store::moves::Moves;
 use crate::store::recover::SNAPSHOTS_KEPT;
+use crate::store::sabotage::{self, Sabotage};
 use crate::store::{BodyRef, WriteError};
 
-impl<F: Fs> Log<F> {
-    /// Whether so much was written since the last snapshot that it is time for another.
-    #[must_use]
-    pub fn snapshot_due(&self) -> bool {
-        let Unsaved { bytes, records, snapshot_bytes } = self.unsaved;
-        bytes >= self.limits.snapshot_bytes.max(snapshot_bytes)
-            || records >= self.limits.snapshot_records
-            || (self.current.is_some() && records > 0 && self.end.offset >= self.limits.segment_bytes)
-    }
+/// What a snapshot can be taken of.
+pub trait Contents {
+    /// The whole state as bytes, each body named by the place that `place` tells for it.
+    fn encode_snapshot(&self, place: &dyn Fn(BodyRef) -> BodyRef) -> Vec<u8>;
+    /// Every body the state names, in any order, as often as it names it.
+    fn for_each_body(&self, visit: &mut dyn FnMut(BodyRef));
+    /// How many bytes those bodies have, roughly and at once: tells when it is worth looking.
+    fn body_bytes(&self) -> u64;
+}
 
-    /// How many changes were written since the last snapshot: what an opening would have to replay.
-    #[must_use]
-    pub fn unsaved_records(&self) -> u64 {
-        self.unsaved.records
-    }
+/// Body files deleted by one snapshot at most, so that it takes bounded time; the rest goes with the next.
+const BODY_FILES_PER_SWEEP_MAX: usize = 4096;
+/// A snapshot is due after so many bytes in body files: only a snapshot finds out which can be deleted.
+const UNSAVED_FILE_BYTES_MAX: u64 = 256 << 20;
 
-    /// Writes the state as of the last batch, so that the next opening need not read what came before; begins a new
-    /// segment when the present one is long enough; deletes files that nobody needs.
+/// Upkeep that a snapshot has found worth doing: [`Log::batch`]es to be committed like any other.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Upkeep {
+    /// Bodies to be written again, each read and [pushed](crate::store::Batch::push_moved) in batches of bounded size.
+    pub moves: Vec<BodyRef>,
+    /// Whether a snapshot has to follow the mark.
+    pub(in crate::store) ends_with_snapshot: bool,
+}
+
+/// A snapshot still to be written: everything it needs from the log, so that the log can go on meanwhile.
+pub struct SnapshotJob<F: Fs> {
+    fs: Arc<F>,
+    dir: PathBuf,
+    name: Name,
+    epoch: u128,
+    level: u16,
+    position: Position,
+    /// Whether this place is validated, so that what is useless there may be deleted.
+    is_validated: bool,
+    has_mark: bool,
+    moves: Moves,
+    older: Vec<Seal>,
+    /// The newest snapshot so far, which will be the one to fall back to.
+    previous: Option<(Name, Option<Position>)>,
+    next_file: u64,
+    /// How many body files there should be; `None` if that is not known.
+    files: Option<u64>,
+    unsaved: Unsaved,
+    reclaim_bytes: u64,
+}
+
+/// A snapshot that was written, and what was learnt on the way.
+pub struct SnapshotDone {
+    name: Name,
+    position: Position,
+    has_mark: bool,
+    previous: Option<(Name, Option<Position>)>,
+    unsaved: Unsaved,
+    state_bytes: u64,
+    held: u64,
+    /// All bodies of the state by the places it knows, and by the places they had.
+    bodies: Vec<BodyRef>,
+    places: Vec<BodyRef>,
+    discards: BTreeMap<u64, u64>,
+    files: Option<u64>,
+    victims: Option<Vec<u64>>,
+}
+
+impl<F: Fs> SnapshotJob<F> {
+    /// Writes the snapshot of `state`, which has to be the one after the last batch when the job was begun, and deletes
+    /// body files that nobody names.
     ///
     /// # Errors
-    /// See [`WriteError`].
-    pub fn snapshot(&mut self, state: &[u8]) -> Result<(), WriteError> {
-        assert!(self.state != State::Unsynced, "a snapshot describes what is on disk");
-        if self.state == State::Poisoned {
-            return Err(WriteError::Io(std::io::Error::other("the log failed before")));
-        }
-        if self.end.seq == 0 {
-            return Ok(());
-        }
-        let name = Name::Snapshot { seq: self.end.seq, epoch: self.epoch };
-        self.write_snapshot(name, state)?;
-        self.prepared = None;
-        self.unsaved = Unsaved { snapshot_bytes: state.len() as u64, ..Unsaved::default() };
-        self.snapshots.retain(|(kept, _)| *kept != name);
-        self.snapshots.insert(0, (name, Some(self.end)));
-        for (old, _) in self.snapshots.drain(SNAPSHOTS_KEPT.min(self.snapshots.len())..) {
-            self.doomed.push((self.end.seq + 1, old));
-        }
-        if self.current.is_some() && self.end.offset >= self.limits.segment_bytes {
-            self.rotate()?;
-        }
-        self.sweep();
-        Ok(())
+    /// See [`WriteError`]. The log is not harmed by any.
+    pub fn run(mut self, state: &impl Contents) -> Result<SnapshotDone, WriteError> {
+        let bodies = bodies_of(state);
+        let moves = std::mem::take(&mut self.moves);
+        let mut places: Vec<BodyRef> = bodies.iter().map(|body| moves.locate(*body)).collect();
+        places.sort_unstable();
+        places.dedup();
+        let discards = self.discards(&places);
+        let encoded = match sabotage::on(Sabotage::ForgetMoves) {
+            true => state.encode_snapshot(&|body| body),
+            false => state.encode_snapshot(&|body| moves.locate(body)),
+        };
+        self.write(&encoded, &discards)?;
+        self.place_previous();
+        let files = self.sweep_bodies(&places);
+        let least = self.reclaim_bytes.max(2 * encoded.len() as u64);
+        let victims = if self.level >= COMPACTION_LEVEL { victims(&self.contents(&places), least) } else { None };
+        Ok(SnapshotDone {
+            name: self.name,
+            position: self.position,
+            has_mark: self.has_mark,
+            previous: self.previous,
+            unsaved: self.unsaved,
+            state_bytes: encoded.len() as u64,
+            held: state.body_bytes(),
+            bodies,
+            places,
+            discards,
+            files,
+            victims,
+        })
     }
 
-    fn write_snapshot(&self, name: Name, state: &[u8]) -> Result<(), WriteError> {
-        let discards = encode_discards(self.discards.iter().map(|(generation, bytes)| (*generation, *bytes)));
+    fn write(&self, state: &[u8], discards: &BTreeMap<u64, u64>) -> Result<(), WriteError> {
+        let discards = encode_discards(discards.iter().map(|(generation, bytes)| (*generation, *bytes)));
         let header = SnapshotHeader {
+            level: self.level,
             epoch: self.epoch,
-            position: self.end,
+            position: self.position,
             state_length: state.len() as u64,
             state_checksum: checksum(state, 0),
             discards_length: discards.len() as u64,
@@ -68,26 +138,262 @@ impl<F: Fs> Log<F> {
         rest.extend_from_slice(&discards);
         rest.extend_from_slice(&header.footer());
         let temporary = Name::Temporary { epoch: self.epoch, nonce: self.fs.nonce() };
-        match publish(&*self.fs, &self.dir, temporary, name, &[&header.encode(), state, &rest])? {
+        match publish(&*self.fs, &self.dir, temporary, self.name, &[&header.encode(), state, &rest])? {
             Published::Done(_) => Ok(()),
             // Written by this very ownership before the log was opened again; now its name is made sure of.
             Published::Taken => Ok(self.fs.sync_dir(&self.dir)?),
         }
     }
 
-    /// Takes note of bodies that no message names any more, neither in its own mailbox nor as a copy in another.
-    ///
-    /// To be called when the batch that expunged the last of them is [`Stored`](crate::store::Stored). The bytes are only counted here;
-    /// compaction reclaims them.
-    pub fn discard(&mut self, bodies: impl Iterator<Item = BodyRef>) {
-        for body in bodies {
-            if let BodyRef::Inline { generation, length, .. } = body {
-                *self.discards.entry(generation).or_default() += u64::from(length);
-            }
+    /// The segments up to the place of the snapshot, the one being written last.
+    fn segments(&self) -> impl Iterator<Item = Seal> + '_ {
+        self.older.iter().copied().chain([Seal::from(self.position)])
+    }
+
+    /// How many bytes of bodies nobody names, by segment.
+    fn discards(&self, places: &[BodyRef]) -> BTreeMap<u64, u64> {
+        let living = living_bytes(places);
+        let dead = |seal: Seal| seal.body_bytes.saturating_sub(living.get(&seal.generation).copied().unwrap_or(0));
+        self.segments().map(|seal| (seal.generation, dead(seal))).filter(|(_, bytes)| *bytes > 0).collect()
+    }
+
+    fn contents(&self, places: &[BodyRef]) -> Vec<Content> {
+        let living = living_bytes(places);
+        let content = |seal: Seal| Content {
+            generation: seal.generation,
+            length: seal.length,
+            living: living.get(&seal.generation).copied().unwrap_or(0),
+        };
+        self.segments().map(content).collect()
+    }
+
+    /// Finds out what the snapshot to fall back to still needs.
+    fn place_previous(&mut self) {
+        if let Some((name, position @ None)) = &mut self.previous {
+            let header = self.fs.open(&name.within(&self.dir)).ok().and_then(|file| read_snapshot_header(&file).ok());
+            *position = header.map(|header| header.position);
         }
     }
 
-    /// How many bytes of the log are bodies that no message names any more: what compaction could win.
+    /// Deletes body files that no message names: of messages that were expunged, and of batches that never were. Returns
+    /// how many there are left, if that is known.
+    ///
+    /// Only files of earlier ownerships, and of this one up to the place of the snapshot: no state that is still to come
+    /// can name them, since only the batch that a body file was written for ever makes its name known.
+    fn sweep_bodies(&self, places: &[BodyRef]) -> Option<u64> {
+        let needed: BTreeSet<(u128, u64)> = places.iter().filter_map(file_of).collect();
+        let expected = needed.len() as u64;
+        if !self.is_validated && !sabotage::on(Sabotage::DeleteUnvalidated) {
+            return None;
+        }
+        if self.files == Some(expected) {
+            return Some(expected);
+        }
+        let names = match self.fs.list(&self.dir.join(BODIES)) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(0),
+            Err(_) => return None,
+        };
+        let is_ours =
+            |(epoch, number): &(u128, u64)| *epoch < self.epoch || (*epoch == self.epoch && *number < self.next_file);
+        let useless: Vec<(u128, u64)> = names
+            .iter()
+            .filter_map(|name| parse_body_name(name))
+            .filter(is_ours)
+            .filter(|file| !needed.contains(file))
+            .collect();
+        let mut is_clean = useless.len() <= BODY_FILES_PER_SWEEP_MAX;
+        for (epoch, number) in useless.into_iter().take(BODY_FILES_PER_SWEEP_MAX) {
+            // What cannot be deleted now is found again by the next snapshot that looks.
+            is_clean &= self.fs.unlink(&body_path(&self.dir, epoch, number)).is_ok();
+        }
+        is_clean.then_some(expected)
+    }
+}
+
+fn bodies_of(state: &impl Contents) -> Vec<BodyRef> {
+    let mut bodies = Vec::new();
+    state.for_each_body(&mut |body| bodies.push(body));
+    // Copies of a message share its body.
+    bodies.sort_unstable();
+    bodies.dedup();
+    bodies
+}
+
+fn living_bytes(places: &[BodyRef]) -> BTreeMap<u64, u64> {
+    let mut living = BTreeMap::new();
+    for place in places {
+        if let BodyRef::Inline { generation, length, .. } = place {
+            *living.entry(*generation).or_default() += u64::from(*length);
+        }
+    }
+    living
+}
+
+fn file_of(place: &BodyRef) -> Option<(u128, u64)> {
+    match place {
+        BodyRef::File { epoch, number, .. } => Some((*epoch, *number)),
+        BodyRef::Inline { .. } => None,
+    }
+}
+
+impl<F: Fs> Log<F> {
+    /// Whether so much was written or freed since the last snapshot that it is time for another. `held` is how many
+    /// bytes of bodies the state holds now.
+    #[must_use]
+    pub fn snapshot_due(&self, held: u64) -> bool {
+        let Unsaved { bytes, records, file_bytes, snapshot_bytes, has_mark, .. } = self.unsaved;
+        has_mark
+            || bytes >= self.limits.snapshot_bytes.max(snapshot_bytes)
+            || records >= self.limits.snapshot_records
+            || file_bytes >= UNSAVED_FILE_BYTES_MAX
+            || (self.current.is_some() && records > 0 && self.end.offset >= self.limits.segment_bytes)
+            || (records > 0 && self.freed(held) >= self.limits.reclaim_bytes.max(held))
+    }
+
+    /// Whether a snapshot is worth its bytes when there is nothing else to do: enough was written since the last one,
+    /// measured by what a snapshot costs, or enough was freed.
+    #[must_use]
+    pub fn snapshot_worthwhile(&self, held: u64) -> bool {
+        let Unsaved { bytes, records, snapshot_bytes, .. } = self.unsaved;
+        records > 0
+            && (bytes.saturating_mul(IDLE_SNAPSHOT_SHARE) >= snapshot_bytes
+                || self.freed(held) >= self.limits.reclaim_bytes)
+    }
+
+    /// How many changes were written since the last snapshot: what an opening would have to replay.
+    #[must_use]
+    pub fn unsaved_records(&self) -> u64 {
+        self.unsaved.records
+    }
+
+    /// How many bytes of bodies went since the last snapshot, as far as that can be told.
+    fn freed(&self, held: u64) -> u64 {
+        let Some(before) = self.held else { return 0 };
+        (before + self.unsaved.body_bytes).saturating_sub(held)
+    }
+
+    /// Tells how many bytes of bodies the state holds that was recovered.
+    pub fn begin_holding(&mut self, held: u64) {
+        self.held = Some(held);
+    }
+
+    /// Begins a snapshot of the place behind the last batch. `None` if nothing was ever written, or the log has failed.
+    ///
+    /// The log may be written to while the job runs, and has to be told how it ended.
+    pub fn begin_snapshot(&mut self) -> Option<SnapshotJob<F>> {
+        assert!(self.state != State::Unsynced, "a snapshot describes what is on disk");
+        if self.state == State::Poisoned || self.end.seq == 0 {
+            return None;
+        }
+        let unsaved = self.unsaved;
+        self.unsaved.has_mark = false;
+        let name = Name::Snapshot { seq: self.end.seq, epoch: self.epoch };
+        Some(SnapshotJob {
+            fs: Arc::clone(&self.fs),
+            dir: self.dir.clone(),
+            name,
+            epoch: self.epoch,
+            level: self.limits.level,
+            position: self.end,
+            is_validated: self.acked >= self.end.seq,
+            has_mark: unsaved.has_mark,
+            moves: self.reader.moves(),
+            older: self.older.clone(),
+            previous: self.snapshots.iter().find(|(kept, _)| *kept != name).copied(),
+            next_file: self.next_file,
+            files: self.files.map(|files| files + unsaved.files),
+            unsaved,
+            reclaim_bytes: self.limits.reclaim_bytes,
+        })
+    }
+
+    /// Ends a snapshot that was written; begins a new segment when the present one is long enough, or an older one can
+    /// be left out; deletes files that nobody needs. Returns the upkeep that is to be done next, if any: its moves
+    /// committed, then a [mark](crate::store::Batch::push_mark).
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn end_snapshot(&mut self, done: SnapshotDone) -> Result<Option<Upkeep>, WriteError> {
+        assert!(self.state != State::Unsynced, "a segment begins between two batches");
+        let SnapshotDone { name, position, previous, .. } = done;
+        self.unsaved = self.unsaved.since(&done.unsaved, done.state_bytes);
+        self.held = Some(done.held);
+        self.files = done.files;
+        self.discards = done.discards;
+        self.reader.retain_moves(done.bodies.iter().copied());
+        let superseded = self
+            .snapshots
+            .iter()
+            .map(|(old, _)| *old)
+            .filter(|old| *old != name && previous.is_none_or(|(kept, _)| kept != *old));
+        self.doomed.extend(superseded.map(|old| (self.end.seq + 1, old)));
+        self.snapshots = [(name, Some(position))].into_iter().chain(previous).take(SNAPSHOTS_KEPT).collect();
+        if self.state == State::Poisoned {
+            return Ok(None);
+        }
+        let upkeep = self.next_stage(done.has_mark, done.victims, &done.places);
+        // A header that was prepared names what was needed before.
+        self.prepared = None;
+        if self.current.is_some()
+            && (self.end.offset >= self.limits.segment_bytes || upkeep.is_some() || self.has_droppable())
+        {
+            self.rotate()?;
+        }
+        self.sweep();
+        Ok(upkeep)
+    }
+
+    /// How far compaction is now, and what is to be done about it.
+    fn next_stage(&mut self, has_mark: bool, victims: Option<Vec<u64>>, places: &[BodyRef]) -> Option<Upkeep> {
+        match (self.stage, victims) {
+            (Stage::Idle, Some(victims)) => {
+                self.stage = Stage::Moving;
+                let is_victim = |place: &&BodyRef| matches!(place, BodyRef::Inline { generation, .. } if victims.contains(generation));
+                let moves = places.iter().filter(is_victim).copied().collect();
+                Some(Upkeep { moves, ends_with_snapshot: true })
+            }
+            (Stage::Moving, _) if has_mark => {
+                self.stage = Stage::Settling;
+                Some(Upkeep { moves: Vec::new(), ends_with_snapshot: true })
+            }
+            (Stage::Settling, _) if has_mark => {
+                self.stage = Stage::Idle;
+                // The new header leaves the old segments out; the batch behind it proves that its writer was the owner.
+                Some(Upkeep { moves: Vec::new(), ends_with_snapshot: false })
+            }
+            (Stage::Idle | Stage::Moving | Stage::Settling, _) => None,
+        }
+    }
+
+    /// Whether a new header would leave a segment out.
+    fn has_droppable(&self) -> bool {
+        let needed = self.oldest_needed();
+        self.older.iter().any(|seal| !self.is_needed(seal, needed))
+    }
+
+    /// Whether a segment has to stay: an opening may have to replay it, or it has bodies that somebody names.
+    pub(super) fn is_needed(&self, seal: &Seal, oldest: u64) -> bool {
+        if sabotage::on(Sabotage::DropLiving) {
+            return seal.generation >= oldest;
+        }
+        seal.generation >= oldest || seal.body_bytes > self.discards.get(&seal.generation).copied().unwrap_or(0)
+    }
+
+    /// Writes a snapshot while nothing else is done. See [`Log::begin_snapshot`].
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn snapshot(&mut self, state: &impl Contents) -> Result<Option<Upkeep>, WriteError> {
+        if self.state == State::Poisoned {
+            return Err(WriteError::Io(io::Error::other("the log failed before")));
+        }
+        let Some(job) = self.begin_snapshot() else { return Ok(None) };
+        let done = job.run(state)?;
+        self.end_snapshot(done)
+    }
+
+    /// How many bytes of the log are bodies that no message names any more, as of the last snapshot.
     #[must_use]
     pub fn discarded_bytes(&self) -> u64 {
         self.discards.values().sum()
@@ -109,8 +415,14 @@ impl<F: Fs> Log<F> {
         }
     }
 
+    /// Whether [`Log::sweep`] has something to delete.
+    #[must_use]
+    pub fn has_useless(&self) -> bool {
+        self.doomed.iter().any(|(after, _)| *after <= self.acked)
+    }
+
     /// Deletes what has no use any more, as far as a later batch was stored: then its publisher was the owner.
-    pub(super) fn sweep(&mut self) {
+    pub fn sweep(&mut self) {
         let acked = self.acked;
         let (ripe, waiting) = std::mem::take(&mut self.doomed).into_iter().partition(|(after, _)| *after <= acked);
         self.doomed = waiting;
@@ -120,3 +432,7 @@ impl<F: Fs> Log<F> {
         }
     }
 }
+
+/// With nothing else to do, a snapshot is written only if at least one in so many of its bytes was written to the log
+/// since the last: a large account is not written down for one message.
+const IDLE_SNAPSHOT_SHARE: u64 = 8;

@@ -11,14 +11,16 @@ mod snapshots;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-pub use self::scan::{Scan, ScannedBatch, inline_bytes, records};
+pub use self::scan::{Entry, Scan, ScannedBatch, entries, inline_bytes};
 pub use self::snapshots::{SNAPSHOTS_KEPT, is_in_chain, read_snapshot};
 
 use self::replay::Replay;
 use self::snapshots::choose_snapshot;
-use super::blob::BodyRef;
+use super::blob::{BodyRef, Reader};
 use super::files::{ReadError, read_segment_header};
+use super::format::batch::HEADER_BYTES;
 use super::format::layout::Name;
 use super::format::segment::{Seal, SegmentHeader};
 use super::format::{FormatError, Position};
@@ -131,6 +133,8 @@ pub struct Found {
     pub garbage: Vec<Name>,
     /// Bytes of discarded bodies by segment.
     pub discards: BTreeMap<u64, u64>,
+    /// Bodies that were moved behind the snapshot: where they were, and where they are.
+    pub moves: Vec<(BodyRef, BodyRef)>,
     pub replayed_records: u64,
 }
 
@@ -141,18 +145,67 @@ pub struct Carry {
     pub count: u32,
 }
 
-/// Reads the log of `dir` for the ownership `epoch`.
-pub fn recover<F: Fs>(fs: &F, dir: &Path, epoch: u128, own: Option<Own>) -> Result<Found, OpenError> {
-    let names = match fs.list(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Found { settled: true, ..Found::default() });
+/// Reads what a log says, without the right to write and without writing anything. What its owner adds meanwhile is not
+/// in it; whoever is not the owner may show it only as what was once there.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn look<F: Fs>(fs: Arc<F>, dir: &Path) -> Result<(Recovered, Reader<F>), OpenError> {
+    let Found { mut recovered, end, carry, mut moves, .. } = recover(&*fs, dir, u128::MAX, None)?;
+    let records = carry.map(|carry| carry.records).unwrap_or_default();
+    for entry in entries(&records, end.generation, end.offset + HEADER_BYTES as u64).flatten() {
+        match entry {
+            Entry::Change(record) => recovered.records.push(record),
+            Entry::Moved(from, to) => moves.push((from, to)),
+            Entry::Mark => {}
         }
-        other => other?.iter().filter_map(|name| Name::parse(name)).collect::<Vec<_>>(),
-    };
-    let Some(generation) = newest_segment(&names) else {
+    }
+    let reader = Reader::new(fs, dir);
+    reader.note_moves(moves);
+    Ok((recovered, reader))
+}
+
+/// How often the files may change under an opener's eyes before it gives up: it is hardly the owner then.
+const CHANGES_MAX: usize = 16;
+
+/// Reads the log of `dir` for the ownership `epoch`.
+///
+/// Who is not the owner any more, and reads slowly, may miss files that its successor has deleted meanwhile. So nothing is
+/// called damaged while the names change.
+pub fn recover<F: Fs>(fs: &F, dir: &Path, epoch: u128, own: Option<Own>) -> Result<Found, OpenError> {
+    let mut names = names_in(fs, dir)?;
+    for _ in 0..CHANGES_MAX {
+        let read = read_log(fs, dir, &names, epoch, own);
+        let Err(OpenError::Quarantined(_)) = read else { return read };
+        let now = names_in(fs, dir)?;
+        if now == names {
+            return read;
+        }
+        names = now;
+    }
+    Err(OpenError::Io(io::Error::other("somebody else changes the files")))
+}
+
+/// The names of the log's files, in order; none where there is no log.
+fn names_in<F: Fs>(fs: &F, dir: &Path) -> io::Result<Vec<Name>> {
+    match fs.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => {
+            let mut names: Vec<Name> = other?.iter().filter_map(|name| Name::parse(name)).collect();
+            names.sort_unstable();
+            Ok(names)
+        }
+    }
+}
+
+fn read_log<F: Fs>(fs: &F, dir: &Path, names: &[Name], epoch: u128, own: Option<Own>) -> Result<Found, OpenError> {
+    if names.is_empty() {
+        return Ok(Found { settled: true, ..Found::default() });
+    }
+    let Some(generation) = newest_segment(names) else {
         return match names.iter().find(|name| matches!(name, Name::Snapshot { .. })) {
             Some(name) => Err(OpenError::Quarantined(Damage::new(*name, 0, "a snapshot without any segment"))),
-            None => Ok(Found { settled: true, garbage: names, ..Found::default() }),
+            None => Ok(Found { settled: true, garbage: names.to_vec(), ..Found::default() }),
         };
     };
     let newest = open_segment(fs, dir, generation)?;
@@ -161,7 +214,7 @@ pub fn recover<F: Fs>(fs: &F, dir: &Path, epoch: u128, own: Option<Own>) -> Resu
     if stale && !sabotage::on(Sabotage::IgnoreEpochs) {
         return Err(OpenError::Stale);
     }
-    let mut chosen = choose_snapshot(fs, dir, epoch, &names, &newest)?;
+    let mut chosen = choose_snapshot(fs, dir, epoch, names, &newest)?;
     let mut replay = Replay::begin(fs, dir, chosen.header.map(|header| header.position));
     let first = replay.at.generation;
     for seal in newest.header.seals.iter().filter(|seal| seal.generation >= first) {

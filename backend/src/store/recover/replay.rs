@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::scan::{Scan, ScannedBatch, records};
+use super::scan::{Entry, Scan, ScannedBatch, entries};
 use super::{Carry, Damage, Found, OpenError, OpenSegment, Own, Record, Recovered, Report, open_segment};
+use crate::store::blob::BodyRef;
 use crate::store::files::read_to;
 use crate::store::format::Position;
 use crate::store::format::batch::HEADER_BYTES;
@@ -19,13 +20,26 @@ pub(super) struct Replay<'a, F: Fs> {
     pub at: Position,
     acked: u64,
     records: Vec<Record>,
+    moves: Vec<(BodyRef, BodyRef)>,
+    /// How many records were read, the store's own as well.
+    count: u64,
     replayed_bytes: u64,
 }
 
 impl<'a, F: Fs> Replay<'a, F> {
     pub fn begin(fs: &'a F, dir: &'a Path, start: Option<Position>) -> Self {
         let at = start.unwrap_or_default();
-        Self { fs, dir, snapshot_seq: at.seq, at, acked: 0, records: Vec::new(), replayed_bytes: 0 }
+        Self {
+            fs,
+            dir,
+            snapshot_seq: at.seq,
+            at,
+            acked: 0,
+            records: Vec::new(),
+            moves: Vec::new(),
+            count: 0,
+            replayed_bytes: 0,
+        }
     }
 
     /// Reads what counts of an older segment. All of it has to be there.
@@ -64,9 +78,9 @@ impl<'a, F: Fs> Replay<'a, F> {
         }
         let mut scan = Scan::new(&segment.header, &bytes, self.at);
         let mut last = None;
-        let mut before_last = self.records.len();
+        let mut before_last = self.so_far();
         while let Some(batch) = scan.next_batch().map_err(OpenError::Quarantined)? {
-            before_last = self.records.len();
+            before_last = self.so_far();
             self.take(segment, &batch)?;
             last = Some(batch);
         }
@@ -92,7 +106,10 @@ impl<'a, F: Fs> Replay<'a, F> {
             // All batches but the last were synced, because another followed; a snapshot proves it as well.
             Some(batch) if batch.header.seq > self.snapshot_seq && !trusting => {
                 self.at = batch.before;
-                self.records.truncate(before_last);
+                let (records, moves, count) = before_last;
+                self.records.truncate(records);
+                self.moves.truncate(moves);
+                self.count = count;
                 carry = Some(Carry { records: batch.records.to_vec(), count: batch.header.records });
             }
             _ => {}
@@ -114,7 +131,8 @@ impl<'a, F: Fs> Replay<'a, F> {
             acked: self.acked.max(segment.header.acked),
             carry,
             settled,
-            replayed_records: self.records.len() as u64,
+            replayed_records: self.count,
+            moves: self.moves,
             recovered: Recovered { snapshot: None, records: self.records, report },
             ..Found::default()
         })
@@ -138,13 +156,20 @@ impl<'a, F: Fs> Replay<'a, F> {
         Ok(segment.header_bytes)
     }
 
+    fn so_far(&self) -> (usize, usize, u64) {
+        (self.records.len(), self.moves.len(), self.count)
+    }
+
     fn take(&mut self, segment: &OpenSegment<F::File>, batch: &ScannedBatch<'_>) -> Result<(), OpenError> {
         let base = batch.header.offset + HEADER_BYTES as u64;
-        for record in records(batch.records, segment.generation(), base) {
-            self.records.push(
-                record
-                    .map_err(|what| OpenError::Quarantined(Damage::new(segment.name(), batch.header.offset, what)))?,
-            );
+        for entry in entries(batch.records, segment.generation(), base) {
+            let damaged = |what| OpenError::Quarantined(Damage::new(segment.name(), batch.header.offset, what));
+            self.count += 1;
+            match entry.map_err(damaged)? {
+                Entry::Change(record) => self.records.push(record),
+                Entry::Moved(from, to) => self.moves.push((from, to)),
+                Entry::Mark => {}
+            }
         }
         self.acked = self.acked.max(batch.header.acked);
         self.replayed_bytes += batch.header.framed_bytes();

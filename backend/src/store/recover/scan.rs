@@ -4,12 +4,22 @@ use super::{Damage, Record};
 use crate::store::blob::BodyRef;
 use crate::store::format::batch::{self, BatchHeader};
 use crate::store::format::layout::Name;
-use crate::store::format::record::{RawBody, RawRecord, Records};
+use crate::store::format::record::{Purpose, RawBody, RawRecord, Records};
 use crate::store::format::segment::SegmentHeader;
 use crate::store::format::{ALIGNMENT, FormatError, Position};
 
+/// What a record comes to.
+pub enum Entry {
+    /// A change of the state.
+    Change(Record),
+    /// A body stands elsewhere from now on.
+    Moved(BodyRef, BodyRef),
+    /// Nothing.
+    Mark,
+}
+
 /// Reads the records of a batch whose first record stands at `base` in the segment's file.
-pub fn records(bytes: &[u8], generation: u64, base: u64) -> impl Iterator<Item = Result<Record, &'static str>> + '_ {
+pub fn entries(bytes: &[u8], generation: u64, base: u64) -> impl Iterator<Item = Result<Entry, &'static str>> + '_ {
     Records::new(bytes).map(move |record| {
         let record = record.map_err(|error| match error {
             FormatError::Damaged(what) => what,
@@ -22,7 +32,16 @@ pub fn records(bytes: &[u8], generation: u64, base: u64) -> impl Iterator<Item =
             }
             RawBody::File(file) => Some(BodyRef::File { epoch: file.epoch, number: file.number, length: file.length }),
         };
-        Ok(Record { payload: record.payload.to_vec(), body })
+        match (record.purpose, body) {
+            (Purpose::Change, body) => Ok(Entry::Change(Record { payload: record.payload.to_vec(), body })),
+            (Purpose::Mark, _) => Ok(Entry::Mark),
+            (Purpose::Moved { generation: old, offset }, Some(to @ BodyRef::Inline { length, .. }))
+                if old < generation =>
+            {
+                Ok(Entry::Moved(BodyRef::Inline { generation: old, offset, length }, to))
+            }
+            (Purpose::Moved { .. }, _) => Err("a body that was moved from a later place"),
+        }
     })
 }
 
