@@ -7,6 +7,7 @@ pub mod drive;
 pub mod mailbox;
 pub mod probe;
 pub mod queue;
+mod sabotage;
 pub mod session;
 
 #[cfg(test)]

@@ -23,7 +23,6 @@ mod member;
 mod message;
 mod moment;
 mod ownable;
-pub(crate) mod sabotage;
 mod seat;
 mod view;
 

@@ -29,17 +29,46 @@ pub enum Fault {
     Double(usize),
     /// The member is drained, or not any more.
     Drain(usize, bool),
+    /// The member's host stops, its clock with it, for some milliseconds.
+    StopClock(usize, u64),
+    /// Every host and the file server lose power.
+    BlackOut,
+    /// The storage is full for some milliseconds.
+    Fill(u64),
+    /// A bit flips in a file of the account that may be damaged.
+    Flip,
     /// Some process of the controller, whoever that is, is killed, or sleeps for that long.
     LoseController(Option<u64>),
 }
 
 impl Fault {
+    /// What it is called in counts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Kill(_) => "kill",
+            Self::Crash(_) => "host lost",
+            Self::Freeze(..) => "freeze",
+            Self::CutOneWay(..) | Self::Split(_) | Self::CutPair(..) => "cut",
+            Self::Heal => "heal",
+            Self::BreakLink => "link broken",
+            Self::StallStorage(..) => "stall",
+            Self::Leave(_) => "leave",
+            Self::Double(_) => "double",
+            Self::Drain(..) => "drain",
+            Self::StopClock(..) => "clock stopped",
+            Self::BlackOut => "black-out",
+            Self::Fill(_) => "storage full",
+            Self::Flip => "bit flipped",
+            Self::LoseController(_) => "controller lost",
+        }
+    }
+
     /// Draws one.
     pub fn draw(random: &mut Random, members: usize) -> Self {
         let count = u64::try_from(members).unwrap();
         let mut member = || usize::try_from(random.below(count)).unwrap();
         let (one, other) = (member(), member());
-        match random.below(17) {
+        match random.below(22) {
             0 | 1 => Self::Kill(one),
             2 => Self::Crash(one),
             3 => Self::Freeze(one, 200 + random.below(6_000)),
@@ -53,6 +82,10 @@ impl Fault {
             13 => Self::Double(one),
             14 => Self::Drain(one, random.one_in(2)),
             15 => Self::LoseController(None),
+            16 => Self::StopClock(one, 200 + random.below(6_000)),
+            17 if random.one_in(3) => Self::BlackOut,
+            18 => Self::Fill(random.below(3_000)),
+            19 | 20 => Self::Flip,
             _ => Self::LoseController(Some(200 + random.below(6_000))),
         }
     }

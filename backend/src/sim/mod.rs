@@ -7,18 +7,18 @@
 //!
 //! - `random`: numbers from a seed
 //! - `network`: links that delay, break, and are cut in one direction or both
-//! - `storage`: the arbiter, and a log per account that knows what a sealed segment is
-//! - `process`: one member's process: its seat, its tick, the workers of its accounts
+//! - `task`: what a process does on the filesystem, which may stop before any operation of it
+//! - `process`: one member's process: its seat, its tick, its clock, the workers of what it owns
 //! - `world`: the clock, the queue of what happens next, and who it happens to
 //! - `faults`: what goes wrong, and when it ends
-//! - `invariant`: what must be true all the time
+//! - `invariant`: what must be true all the time, a module each
 
 mod faults;
 mod invariant;
 mod network;
 mod process;
 mod random;
-mod storage;
+mod task;
 mod world;
 
 #[cfg(test)]

@@ -1,10 +1,18 @@
 //! The simulated network: links between processes, in order or not at all, over paths that can be cut.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+};
 
 use crate::cluster::{LinkId, Message};
 
 use super::world::ProcessId;
+
+/// The address of a member is the same in all its runs.
+pub fn address(member: usize, port: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, u8::try_from(member).unwrap()], port))
+}
 
 /// One end of a link: whose it is, and what it calls the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::format::layout::{BODIES, Name, body_path};
 use super::fs::{Fs, FsFile};
 use super::moves::Moves;
-use super::sabotage::{self, Sabotage};
+use crate::sabotage::{self, Sabotage};
 
 /// Where the bytes of one body are. Assigned when a batch is built, and right for as long as the body exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use super::format::layout::Name;
 use super::format::segment::SegmentHeader;
 use super::format::{FormatError, snapshot::SnapshotHeader};
 use super::fs::{Fs, FsFile};
-use super::sabotage::{self, Sabotage};
+use crate::sabotage::{self, Sabotage};
 
 /// The directories between the root of the storage and an ownable's, and the root itself.
 const SHARED_ANCESTORS: usize = 4;

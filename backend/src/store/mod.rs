@@ -27,7 +27,6 @@ pub mod fs;
 mod log;
 mod moves;
 mod recover;
-mod sabotage;
 
 pub use batch::Batch;
 pub use blob::{BodyRef, Reader};

@@ -8,6 +8,7 @@ use std::{
 use super::{Closing, CommitError, Snapshot, Snapshotted, State, Write, Written};
 use crate::{
     cluster::Moment,
+    sabotage::{self, Sabotage},
     store::{Batch, BodyRef, Fs, Log, Synced, Upkeep},
 };
 
@@ -142,6 +143,9 @@ impl<S: State, F: Fs> Worker<S, F> {
     /// The newest validated state.
     #[must_use]
     pub fn state(&self) -> &S {
+        if let Some(commit) = self.commit.as_ref().filter(|_| sabotage::on(Sabotage::ShowUnvalidated)) {
+            return &commit.tentative;
+        }
         &self.state
     }
 
@@ -222,6 +226,9 @@ impl<S: State, F: Fs> Worker<S, F> {
             self.log = Some(log);
             return Step::Tell(Answers { finishers, outcome: Ok(()) });
         }
+        if sabotage::on(Sabotage::AnswerUnwritten) {
+            std::mem::take(&mut finishers).into_iter().for_each(|finish| finish(Ok(())));
+        }
         self.commit = Some(Commit { tentative, finishers, synced: None });
         Step::Write(Box::new(Write { log, batch, moves: Vec::new(), ends: None }))
     }
@@ -259,7 +266,7 @@ impl<S: State, F: Fs> Worker<S, F> {
                 self.log = log;
                 commit.synced = Some(synced);
                 self.commit = Some(commit);
-                Step::Validate
+                if sabotage::on(Sabotage::SkipTick) { self.validated(Ok(())) } else { Step::Validate }
             }
             Err(error) if log.is_some() => {
                 // The copy is dropped and the state is as before; with a log to go on with, so is the ownership.

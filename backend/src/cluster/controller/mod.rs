@@ -16,8 +16,8 @@ use std::{
 use laniakea_config::ClusterTiming;
 use laniakea_directory::MemberName;
 
-use super::sabotage::{self, Sabotage};
 use super::{Answer, BATCH_MAX, DrainRecord, Epoch, Incarnation, Message, Moment, OwnableId, Registration, Slots};
+use crate::sabotage::{self, Sabotage};
 use drain::Drains;
 use table::{Place, Registrant, Table};
 

@@ -5,8 +5,8 @@ use super::{
     ArbiterCall, Command, Contact, Controller, ControllerEvent, Gone, Incarnation, Moment, Notice, Offence, Peer, Seat,
     Slots, Survey,
 };
-use crate::cluster::sabotage::{self, Sabotage};
 use crate::cluster::{Candidacy, ClusterView, Graph, MemberView, Verdict, winning_side};
+use crate::sabotage::{self, Sabotage};
 
 /// How many fenced incarnations of a member are remembered. An older one that still runs is fenced again.
 const BURIED_MAX: usize = 16;

@@ -39,6 +39,7 @@ use crate::{
         Arbiter, DrainRecord, FenceOutcome, Incarnation, LiveEntry, Newcomer, Peer, SLOTS_MAX, Slots, Survey,
         TermRecord, TickError, TickName,
     },
+    sabotage::{self, Sabotage},
     store::fs::{ClusterFs, FsFile, RealFs},
 };
 
@@ -346,7 +347,9 @@ impl<F: ClusterFs> Arbiter for FileArbiter<F> {
                 .or_else(nothing_if_taken)?;
             self.fs.sync_dir(&self.root.join("cool"))?;
         }
-        self.sweep(incarnation)?;
+        if !sabotage::on(Sabotage::SkipFence) {
+            self.sweep(incarnation)?;
+        }
         self.peers.lock().remove(incarnation);
         Ok(FenceOutcome::Fenced)
     }

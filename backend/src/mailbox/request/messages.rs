@@ -11,6 +11,7 @@ use crate::mailbox::message::{Message, NewMessage};
 use crate::mailbox::name::MailboxName;
 use crate::mailbox::uid::{DeliveryId, EmailId, MailboxId, ModSeq, Uid};
 use crate::mailbox::uid_set::{UidRange, UidSet};
+use crate::sabotage::{self, Sabotage};
 
 /// Adds messages, all or none.
 pub(super) fn append(work: &mut Work<'_, '_>, to: &MailboxName, messages: Vec<NewMessage>) -> Result<Reply, Refusal> {
@@ -33,7 +34,7 @@ pub(super) fn deliver(
     to: &MailboxName,
     message: NewMessage,
 ) -> Result<Reply, Refusal> {
-    if id.is_some_and(|id| work.account.deliveries.contains(&id)) {
+    if id.is_some_and(|id| work.account.deliveries.contains(&id)) && !sabotage::on(Sabotage::ForgetDeliveries) {
         return Ok(Reply::Delivered { duplicate: true });
     }
     let mailbox = work.account.mailbox(to).or_else(|| work.account.mailbox(&MailboxName::inbox()));

@@ -18,36 +18,98 @@ impl World {
         }
     }
 
-    pub(super) fn ask(&mut self, id: ProcessId, call: ArbiterCall) {
+    /// Sends a task on its way to the filesystem.
+    pub(super) fn begin(&mut self, id: ProcessId, about: About, task: Task) {
         let delay = self.storage_delay();
-        self.after(delay, Happening::ArbiterRuns { process: id, call });
+        self.after(delay, Happening::TaskRuns { process: id, about, task: Blocking(task) });
     }
 
-    pub(super) fn arbiter_runs(&mut self, id: ProcessId, call: ArbiterCall) {
-        let process = &self.processes[&id];
-        // A process that sleeps or died may have sent the call before, or not.
-        if process.pulse != Pulse::Runs && self.random.one_in(2) {
-            if self.processes[&id].pulse == Pulse::Sleeps {
-                self.process(id).deferred.push_back(Happening::ArbiterRuns { process: id, call });
-            }
+    pub(super) fn task_runs(&mut self, id: ProcessId, about: About, task: Blocking) {
+        let now = self.now;
+        let (trouble, random) = (self.trouble && self.plan.troubles != Troubles::Controller, &mut self.random);
+        let process = self.processes.get_mut(&id).unwrap();
+        if process.pulse == Pulse::Dead {
             return;
         }
-        let began = self.now;
-        let answer = match self.random.below(if self.trouble { 60 } else { u64::MAX }) {
-            // An error before the effect, and one after it.
-            0 => ArbiterAnswer::Failed { call, error: io::ErrorKind::TimedOut.into() },
-            1 => {
-                perform(&self.storage, call.clone());
-                ArbiterAnswer::Failed { call, error: io::ErrorKind::TimedOut.into() }
+        // A process that sleeps may have sent it before, or not.
+        if process.pulse == Pulse::Sleeps && random.one_in(2) {
+            return process.deferred.push_back(Happening::TaskRuns { process: id, about, task });
+        }
+        if process.stalled_until > now {
+            return process.stuck.push(Happening::TaskRuns { process: id, about, task });
+        }
+        let fs = process.fs.clone();
+        if trouble && random.one_in(40) {
+            let (fault, name) = match random.below(6) {
+                0 => (FileFault::Error(io::ErrorKind::TimedOut), "EIO"),
+                1 => (FileFault::Error(io::ErrorKind::StaleNetworkFileHandle), "ESTALE"),
+                2 => (FileFault::Error(io::ErrorKind::StorageFull), "ENOSPC"),
+                3 => (FileFault::Halfway, "torn"),
+                _ => (FileFault::LostAnswer, "lost answer"),
+            };
+            fs.fail_at(fs.operations() + 1 + random.below(6), fault);
+            *self.witness.seen.faults.entry(name).or_default() += 1;
+        }
+        if trouble && random.one_in(16) {
+            let operation = 1 + random.below(6);
+            let span = if random.one_in(4) { random.span(1_000_000, 8_000_000) } else { random.span(1_000, 200_000) };
+            match run_until(&fs, operation, task.0) {
+                Progress::Done(done) => self.answer_task(id, about, *done),
+                Progress::Stopped(stopped) => {
+                    *self.witness.seen.faults.entry("stopped").or_default() += 1;
+                    self.next_stopped += 1;
+                    self.stopped.insert(self.next_stopped, (id, about, stopped));
+                    self.after(span, Happening::TaskGoesOn { process: id, stopped: self.next_stopped });
+                }
             }
-            _ => perform(&self.storage, call),
-        };
-        let delay = self.storage_delay();
-        self.after(delay, Happening::ArbiterAnswers { process: id, began, answer });
+        } else {
+            let done = task.0();
+            self.answer_task(id, about, done);
+        }
     }
 
-    pub(super) fn arbiter_answers(&mut self, id: ProcessId, began: Moment, answer: ArbiterAnswer) {
-        let now = self.now;
+    pub(super) fn task_goes_on(&mut self, id: ProcessId, stopped: u64) {
+        if let Some((_, about, stopped)) = self.stopped.remove(&stopped) {
+            let done = stopped.go_on();
+            self.answer_task(id, about, done);
+        }
+    }
+
+    /// All tasks that stand before an operation.
+    pub(super) fn stopped_processes(&self) -> Vec<(u64, ProcessId)> {
+        self.stopped.iter().map(|(stopped, (process, ..))| (*stopped, *process)).collect()
+    }
+
+    fn answer_task(&mut self, id: ProcessId, about: About, done: Done) {
+        let delay = self.storage_delay();
+        self.after(delay, Happening::TaskEnds { process: id, about, done: Outcome(Box::new(done)) });
+    }
+
+    pub(super) fn task_ends(&mut self, id: ProcessId, about: About, done: Done) {
+        match (about, done) {
+            (About::Arbiter(began), Done::Arbiter(answer)) => self.arbiter_answers(id, began, answer),
+            (About::Tick(begun), Done::Tick(name, result)) => {
+                self.process(id).tick.name = name;
+                self.tick_ends(id, begun, result);
+            }
+            (About::Recovery(ownable), Done::Account(result)) => self.recovered(id, ownable, result),
+            (About::Recovery(ownable), Done::Shard(result)) => self.recovered(id, ownable, result),
+            (About::Worker(ownable, generation), done) => match ownable {
+                OwnableId::Account(_) => self.worker_ends::<Account>(id, ownable, generation, done),
+                OwnableId::Queue(_) => self.worker_ends::<Queue>(id, ownable, generation, done),
+            },
+            (about, _) => unreachable!("{about:?} was answered with something else"),
+        }
+    }
+
+    pub(super) fn ask(&mut self, id: ProcessId, call: ArbiterCall) {
+        let began = self.local(id);
+        let arbiter = Arc::clone(&self.process(id).arbiter);
+        self.begin(id, About::Arbiter(began), Box::new(move || Done::Arbiter(perform(&*arbiter, call))));
+    }
+
+    fn arbiter_answers(&mut self, id: ProcessId, began: Moment, answer: ArbiterAnswer) {
+        let now = self.local(id);
         let process = self.process(id);
         let Some(joining) = &mut process.joining else {
             return self.step(id, Event::Arbiter { began, answer });
@@ -68,66 +130,53 @@ impl World {
         }
     }
 
+    /// Who asks waits for a tick that begins from now on.
+    pub(super) fn await_tick(&mut self, id: ProcessId, waiter: Waiter) {
+        let tick = &mut self.process(id).tick;
+        if sabotage::on(Sabotage::TickBeforeSync) && tick.under_way {
+            tick.satisfied.push(waiter);
+        } else {
+            tick.waiting.push(waiter);
+        }
+        self.tick_soon(id);
+    }
+
     pub(super) fn tick_soon(&mut self, id: ProcessId) {
-        let earliest = self.timing.tick_busy;
-        let now = self.now;
+        let (now, earliest) = (self.local(id), self.timing.tick_busy);
         let process = self.process(id);
         if !process.tick.under_way && process.peer.is_some() {
             process.tick.generation += 1;
             let generation = process.tick.generation;
             let wait = (process.tick.last_begun + earliest).since(now);
-            self.after(wait, Happening::TickBegins { process: id, generation });
+            self.after_local(id, wait, Happening::TickBegins { process: id, generation });
         }
     }
 
     pub(super) fn tick_begins(&mut self, id: ProcessId, generation: u64) {
-        let now = self.now;
-        let mistake = self.plan.mistake;
+        let begun = self.local(id);
         let process = self.process(id);
-        if process.tick.under_way || process.tick.generation != generation || process.leaving {
+        let tick = &mut process.tick;
+        if tick.under_way || tick.generation != generation || process.leaving {
             return;
         }
-        process.tick.under_way = true;
-        process.tick.last_begun = now;
-        for work in process.work.values_mut() {
-            match *work {
-                Work::Synced { epoch, write } => *work = Work::Validating { epoch, write },
-                Work::Writing { epoch, write } if mistake == Some(Mistake::EarlyTick) => {
-                    *work = Work::Validating { epoch, write };
-                }
-                _ => {}
-            }
-        }
-        let delay = self.storage_delay();
-        self.after(delay, Happening::TickRuns { process: id, begun: now });
+        tick.under_way = true;
+        tick.last_begun = begun;
+        // Taken off the list before the tick begins, as the real ticker does.
+        tick.satisfied = std::mem::take(&mut tick.waiting);
+        let (mut name, sees, arbiter) = (tick.name.clone(), tick.sees, Arc::clone(&process.arbiter));
+        let incarnation = process.incarnation().unwrap().clone();
+        let task = move || {
+            let result = arbiter.tick(&incarnation, &mut name, sees);
+            Done::Tick(name, result)
+        };
+        self.begin(id, About::Tick(begun), Box::new(task));
     }
 
-    pub(super) fn tick_runs(&mut self, id: ProcessId, begun: Moment) {
-        let pulse = self.processes[&id].pulse;
-        if pulse == Pulse::Dead {
-            return;
-        }
-        if pulse == Pulse::Sleeps && self.random.one_in(2) {
-            return self.process(id).deferred.push_back(Happening::TickRuns { process: id, begun });
-        }
-        let (incarnation, mut name, sees) = {
-            let process = &self.processes[&id];
-            (process.incarnation().unwrap().clone(), process.tick.name.clone(), process.tick.sees)
-        };
-        let result = if self.trouble && self.random.one_in(100) {
-            Err(TickError::Io(io::ErrorKind::TimedOut.into()))
-        } else {
-            self.storage.tick(&incarnation, &mut name, sees)
-        };
-        self.process(id).tick.name = name;
-        let delay = self.storage_delay();
-        self.after(delay, Happening::TickEnds { process: id, begun, result });
-    }
-
-    pub(super) fn tick_ends(&mut self, id: ProcessId, begun: Moment, result: Result<(), TickError>) {
+    fn tick_ends(&mut self, id: ProcessId, begun: Moment, result: Result<(), TickError>) {
         let idle = self.timing.tick_idle;
         let process = self.process(id);
         process.tick.under_way = false;
+        let satisfied = std::mem::take(&mut process.tick.satisfied);
         if process.leaving {
             return;
         }
@@ -136,23 +185,36 @@ impl World {
                 if let Some(seat) = &mut process.seat {
                     seat.ticked(begun);
                 }
-                self.acknowledge(id);
-            }
-            Err(TickError::Io(_)) => {
-                for work in process.work.values_mut() {
-                    if let Work::Validating { epoch, write } = *work {
-                        *work = Work::Synced { epoch, write };
-                    }
+                for waiter in satisfied {
+                    self.satisfy(id, waiter);
                 }
             }
+            Err(TickError::Io(_)) => process.tick.waiting.extend(satisfied),
             Err(TickError::Fenced) => return self.end(id, false),
         }
         let process = self.process(id);
-        if process.work.values().any(|work| matches!(work, Work::Synced { .. })) {
+        if process.pulse == Pulse::Dead || process.tick.under_way {
+            return;
+        }
+        if !process.tick.waiting.is_empty() {
             return self.tick_soon(id);
         }
         process.tick.generation += 1;
         let generation = process.tick.generation;
-        self.after(idle, Happening::TickBegins { process: id, generation });
+        self.after_local(id, idle, Happening::TickBegins { process: id, generation });
+    }
+
+    fn satisfy(&mut self, id: ProcessId, waiter: Waiter) {
+        match waiter {
+            Waiter::Recovery(ownable @ OwnableId::Account(_), epoch) => self.open::<Account>(id, ownable, epoch),
+            Waiter::Recovery(ownable @ OwnableId::Queue(_), epoch) => self.open::<Queue>(id, ownable, epoch),
+            Waiter::Commit(ownable @ OwnableId::Account(_), generation) => {
+                self.committed::<Account>(id, ownable, generation);
+            }
+            Waiter::Commit(ownable @ OwnableId::Queue(_), generation) => {
+                self.committed::<Queue>(id, ownable, generation);
+            }
+            Waiter::Read(ticket) => self.read_ends(id, ticket),
+        }
     }
 }

@@ -11,13 +11,13 @@ impl World {
 
     pub(super) fn dial_ends(&mut self, id: ProcessId, link: LinkId, peer: Peer) {
         let Some(process) = self.processes.get(&id).filter(|process| process.pulse != Pulse::Dead) else { return };
-        let (host, me) = (process.member, process.peer.clone().unwrap());
+        let (host, me) = (process.host, process.peer.clone().unwrap());
         let there = usize::from(match peer.control.ip() {
             std::net::IpAddr::V4(ip) => ip.octets()[3],
             std::net::IpAddr::V6(_) => 0,
         });
         let listening =
-            |other: &&ProcessId| self.processes[other].member == there && self.processes[other].pulse != Pulse::Dead;
+            |other: &&ProcessId| self.processes[other].host == there && self.processes[other].pulse != Pulse::Dead;
         let answering = self.processes.keys().find(listening).copied();
         let is_cut = self.network.is_cut(host, there) || self.network.is_cut(there, host);
         let joined =

@@ -2,32 +2,57 @@
 
 mod arbiter;
 mod clients;
+mod end;
 mod links;
+mod mail;
 mod troubles;
+mod works;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BinaryHeap, VecDeque},
     io,
+    path::Path,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use laniakea_config::ClusterTiming;
 use laniakea_directory::{AccountId, MemberName};
 
-use crate::cluster::{
-    Arbiter as _, ArbiterAnswer, ArbiterCall, Claim, Command, Event, Incarnation, JoinStep, Joining, LinkId, Message,
-    Moment, Newcomer, Notice, OwnableId, Peer, Refusal, Side, TickError, perform,
+use crate::{
+    cluster::{
+        Arbiter as _, ArbiterAnswer, ArbiterCall, Claim, Command, Event, Incarnation, JoinStep, Joining, LinkId,
+        Message, Moment, Newcomer, Notice, OwnableId, Peer, Refusal, Side, TickError, perform,
+    },
+    drive::arbiter::{FileArbiter, make_folders},
+    mailbox::Account,
+    queue::Queue,
+    sabotage::{self, Sabotage},
+    store::{
+        Fs as _, SimulatedFs,
+        fs::simulated::{Caching, Fault as FileFault},
+    },
+    worker::WorkerTiming,
 };
 
 use super::{
     faults::Fault,
-    invariant::Invariants,
-    network::{End, Network},
-    process::{Process, Pulse, Work},
+    invariant::Witness,
+    network::{End, Network, address},
+    process::{Clock, Open, Phase, Process, Pulse, Ticking, Waiter, Work},
     random::Random,
-    storage::{Storage, address},
+    task::{Done, Progress, Stopped, Task, run_until},
 };
+
+use clients::Delivery;
+pub use clients::ReadTicket;
+use works::{Kind, Told};
+
+/// Where the cluster's storage is.
+const STORAGE: &str = "/s";
+/// How many shards the queue has here.
+const SHARDS: u8 = 2;
 
 /// Names a process for the whole run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,19 +68,23 @@ pub struct Plan {
     pub troubled: Duration,
     /// From then on all must be well.
     pub healing: Duration,
-    /// A deliberate mistake, to see that it is found.
-    pub mistake: Option<Mistake>,
+    /// How far clocks may run off, in thousandths; beyond 200 reads may not be answered within a lease.
+    pub drift: u64,
+    /// What the mounts show.
+    pub caching: Caching,
+    /// What goes wrong.
+    pub troubles: Troubles,
 }
 
-/// Mistakes the invariants must find.
+/// What goes wrong in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mistake {
-    /// Writes are acknowledged without a tick.
-    NoTick,
-    /// Writes are acknowledged after a tick that began before they were synced.
-    EarlyTick,
-    /// Fences do nothing.
-    NoFence,
+pub enum Troubles {
+    /// All that can.
+    All,
+    /// All, and a bit of one account's files flips.
+    Damage,
+    /// Controllers die and sleep, nothing else.
+    Controller,
 }
 
 /// What happens at some moment.
@@ -65,28 +94,25 @@ pub enum Happening {
         member: usize,
         host: usize,
     },
-    /// A call reaches the file server.
-    ArbiterRuns {
-        process: ProcessId,
-        call: ArbiterCall,
-    },
-    ArbiterAnswers {
-        process: ProcessId,
-        began: Moment,
-        answer: ArbiterAnswer,
-    },
     TickBegins {
         process: ProcessId,
         generation: u64,
     },
-    TickRuns {
+    /// A process begins something on the filesystem.
+    TaskRuns {
         process: ProcessId,
-        begun: Moment,
+        about: About,
+        task: Blocking,
     },
-    TickEnds {
+    /// What was stopped before an operation goes on.
+    TaskGoesOn {
         process: ProcessId,
-        begun: Moment,
-        result: Result<(), TickError>,
+        stopped: u64,
+    },
+    TaskEnds {
+        process: ProcessId,
+        about: About,
+        done: Outcome,
     },
     Delivery {
         connection: u64,
@@ -125,18 +151,30 @@ pub enum Happening {
     Client {
         member: usize,
     },
-    OpenRuns {
+    /// A worker's timer.
+    Rest {
+        process: ProcessId,
+        ownable: OwnableId,
+        generation: u64,
+    },
+    /// A commit is not over in time.
+    CommitLate {
+        process: ProcessId,
+        ownable: OwnableId,
+        generation: u64,
+    },
+    GuestLeaves {
         process: ProcessId,
         ownable: OwnableId,
     },
-    WriteRuns {
+    /// A member looks through the queue.
+    Runner {
         process: ProcessId,
-        ownable: OwnableId,
     },
-    WriteEnds {
-        process: ProcessId,
-        ownable: OwnableId,
-    },
+    /// Some kernel writes back or forgets what it has cached.
+    Kernel,
+    /// There is room on the storage again.
+    Emptied,
     Wakes {
         process: ProcessId,
     },
@@ -148,38 +186,66 @@ pub enum Happening {
     Peace,
 }
 
-impl Happening {
-    /// The process whose file operation this is, if it is one.
-    fn goes_to_storage(&self) -> Option<ProcessId> {
-        match self {
-            Self::ArbiterRuns { process, .. }
-            | Self::TickRuns { process, .. }
-            | Self::OpenRuns { process, .. }
-            | Self::WriteRuns { process, .. } => Some(*process),
-            _ => None,
+/// What a task is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// A call to the arbiter, begun then on the process's clock.
+    Arbiter(Moment),
+    Tick(Moment),
+    Recovery(OwnableId),
+    /// A worker's task; the generation of its phase.
+    Worker(OwnableId, u64),
+}
+
+/// A task on its way to the filesystem.
+pub struct Blocking(Task);
+
+impl std::fmt::Debug for Blocking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// What came of a task, on its way back.
+pub struct Outcome(Box<Done>);
+
+impl std::fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &*self.0 {
+            Done::Arbiter(answer) => answer.fmt(f),
+            Done::Tick(name, result) => write!(f, "{name:?} {result:?}"),
+            Done::Account(result) => write!(f, "{:?}", result.as_ref().err()),
+            Done::Shard(result) => write!(f, "{:?}", result.as_ref().err()),
+            Done::Written(written) => write!(f, "{:?}", written.error()),
+            Done::Snapshotted(snapshotted) => write!(f, "{:?}", snapshotted.error()),
+            Done::Closed => f.write_str("closed"),
         }
     }
+}
 
+impl Happening {
     /// The process that must be awake for this to happen, if one must.
     fn waits_for(&self) -> Option<ProcessId> {
         match self {
-            Self::ArbiterAnswers { process, .. }
-            | Self::TickBegins { process, .. }
-            | Self::TickEnds { process, .. }
+            Self::TickBegins { process, .. }
+            | Self::TaskEnds { process, .. }
             | Self::DialFails { process, .. }
             | Self::LinkUp { process, .. }
             | Self::LinkDown { process, .. }
             | Self::Received { process, .. }
             | Self::Timer { process, .. }
-            | Self::OpenRuns { process, .. }
-            | Self::WriteRuns { process, .. }
-            | Self::WriteEnds { process, .. } => Some(*process),
+            | Self::Rest { process, .. }
+            | Self::CommitLate { process, .. }
+            | Self::GuestLeaves { process, .. }
+            | Self::Runner { process } => Some(*process),
             // The call may have left the process before it fell asleep.
-            Self::ArbiterRuns { .. } | Self::TickRuns { .. } => None,
+            Self::TaskRuns { .. } | Self::TaskGoesOn { .. } => None,
             Self::Start { .. }
             | Self::Delivery { .. }
             | Self::DialEnds { .. }
             | Self::Client { .. }
+            | Self::Kernel
+            | Self::Emptied
             | Self::Wakes { .. }
             | Self::StallEnds { .. }
             | Self::Fault(_)
@@ -218,20 +284,28 @@ pub struct World {
     /// Print every event.
     traced: bool,
     timing: ClusterTiming,
+    worker_timing: WorkerTiming,
     now: Moment,
     queue: BinaryHeap<Reverse<Due>>,
     order: u64,
     random: Random,
     network: Network,
-    storage: Storage,
+    /// The shared filesystem, as somebody without caches sees it.
+    server: SimulatedFs,
+    /// Each host's mount.
+    hosts: BTreeMap<usize, SimulatedFs>,
     processes: BTreeMap<ProcessId, Process>,
     next_process: u64,
     next_request: u64,
-    next_write: u64,
+    stopped: BTreeMap<u64, (ProcessId, About, Stopped)>,
+    next_stopped: u64,
+    next_message: u64,
+    /// Deliveries whose fate their senders do not know.
+    deliveries: Vec<Delivery>,
+    /// What workers answered, until it is looked at.
+    told: Arc<Mutex<Vec<Told>>>,
     trouble: bool,
-    /// What each client was told last after the peace, by member and account.
-    pub answered: BTreeMap<(usize, OwnableId), Moment>,
-    pub invariants: Invariants,
+    pub witness: Witness,
     /// A digest of everything that happened, to compare runs.
     pub digest: u64,
     pub events: u64,
@@ -239,36 +313,57 @@ pub struct World {
 
 impl World {
     pub fn new(plan: Plan) -> Self {
-        let mut storage = Storage::default();
-        storage.lies_about_fences = plan.mistake == Some(Mistake::NoFence);
+        let server = SimulatedFs::new();
+        server.create_dir(Path::new(STORAGE)).unwrap();
+        make_folders(&server, Path::new(STORAGE)).unwrap();
+        let timing = ClusterTiming::default();
+        let worker_timing = WorkerTiming {
+            idle_release: Duration::from_secs(2),
+            commit: Duration::from_secs(6),
+            grace: timing.release / 2,
+        };
         let mut world = Self {
             plan,
             traced: std::env::var_os("LANIAKEA_TRACE").is_some(),
-            timing: ClusterTiming::default(),
+            timing,
+            worker_timing,
             now: Moment::new(Duration::from_secs(1000)),
             queue: BinaryHeap::new(),
             order: 0,
             random: Random::new(plan.seed),
             network: Network::default(),
-            storage,
+            server,
+            hosts: BTreeMap::new(),
             processes: BTreeMap::new(),
             next_process: 0,
             next_request: 0,
-            next_write: 0,
+            stopped: BTreeMap::new(),
+            next_stopped: 0,
+            next_message: 0,
+            deliveries: Vec::new(),
+            told: Arc::default(),
             trouble: true,
-            answered: BTreeMap::new(),
-            invariants: Invariants::default(),
+            witness: Witness::default(),
             digest: 0,
             events: 0,
         };
+        if plan.troubles == Troubles::Damage {
+            world.witness.damaged = Some(ownable(0));
+        }
         for member in 0..plan.members {
             let start = world.random.span(0, 300_000);
             world.after(start, Happening::Start { member, host: member });
             world.after(Duration::from_millis(500), Happening::Client { member });
         }
+        world.after(Duration::from_millis(100), Happening::Kernel);
         world.after(Duration::from_millis(1500), Happening::Trouble);
         world.after(plan.troubled, Happening::Peace);
         world
+    }
+
+    /// All that can be owned.
+    pub fn ownables(&self) -> impl Iterator<Item = OwnableId> + use<> {
+        (0..self.plan.accounts).map(ownable).chain((0..SHARDS).map(OwnableId::Queue))
     }
 
     /// Runs to the end.
@@ -280,7 +375,7 @@ impl World {
             }
             self.now = at;
             self.events += 1;
-            self.digest = (self.digest ^ at.as_micros()).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
+            self.note(at.as_micros());
             if self.traced {
                 println!("{:>10} {happening:?}", at.as_micros() - 1_000_000_000);
             }
@@ -288,17 +383,9 @@ impl World {
         }
     }
 
-    /// After the peace every member gets answers about every account.
-    pub fn check_liveness(&self) {
-        for member in 0..self.plan.members {
-            for account in 0..self.plan.accounts {
-                let answered = self.answered.get(&(member, ownable(account)));
-                assert!(
-                    answered.is_some(),
-                    "every account answers after healing: member {member}, account {account} (I14)"
-                );
-            }
-        }
+    /// Makes something part of the digest.
+    fn note(&mut self, number: u64) {
+        self.digest = (self.digest ^ number).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
     }
 
     fn after(&mut self, span: Duration, happening: Happening) {
@@ -315,18 +402,12 @@ impl World {
                 Pulse::Dead => return,
             }
         }
-        if let Some(id) = happening.goes_to_storage()
-            && self.processes[&id].stalled_until > self.now
-        {
-            return self.process(id).stuck.push(happening);
-        }
         match happening {
             Happening::Start { member, host } => self.start(member, host),
-            Happening::ArbiterRuns { process, call } => self.arbiter_runs(process, call),
-            Happening::ArbiterAnswers { process, began, answer } => self.arbiter_answers(process, began, answer),
             Happening::TickBegins { process, generation } => self.tick_begins(process, generation),
-            Happening::TickRuns { process, begun } => self.tick_runs(process, begun),
-            Happening::TickEnds { process, begun, result } => self.tick_ends(process, begun, result),
+            Happening::TaskRuns { process, about, task } => self.task_runs(process, about, task),
+            Happening::TaskGoesOn { process, stopped } => self.task_goes_on(process, stopped),
+            Happening::TaskEnds { process, about, done } => self.task_ends(process, about, *done.0),
             Happening::Delivery { connection, side } => self.deliver(connection, side),
             Happening::DialEnds { process, link, peer } => self.dial_ends(process, link, peer),
             Happening::DialFails { process, incarnation, refused } => {
@@ -341,9 +422,12 @@ impl World {
                 }
             }
             Happening::Client { member } => self.client(member),
-            Happening::OpenRuns { process, ownable } => self.open_runs(process, ownable),
-            Happening::WriteRuns { process, ownable } => self.write_runs(process, ownable),
-            Happening::WriteEnds { process, ownable } => self.write_ends(process, ownable),
+            Happening::Rest { process, ownable, generation } => self.rest_ends(process, ownable, generation),
+            Happening::CommitLate { process, ownable, generation } => self.commit_late(process, ownable, generation),
+            Happening::GuestLeaves { process, ownable } => self.guest_leaves(process, ownable),
+            Happening::Runner { process } => self.run_queue(process),
+            Happening::Kernel => self.kernel(),
+            Happening::Emptied => self.server.fill(false),
             Happening::Wakes { process } => self.wake(process),
             Happening::StallEnds { process } => self.end_stall(process),
             Happening::Fault(fault) => self.fault(fault),
@@ -353,7 +437,7 @@ impl World {
     }
 
     fn start(&mut self, member: usize, host: usize) {
-        let runs_there = |process: &Process| process.member == host && process.pulse != Pulse::Dead;
+        let runs_there = |process: &Process| process.host == host && process.pulse != Pulse::Dead;
         // On one address only one process can listen.
         if self.processes.values().any(runs_there) {
             return;
@@ -362,15 +446,62 @@ impl World {
         let (joining, call) = Joining::begin(newcomer, self.timing);
         self.next_process += 1;
         let id = ProcessId(self.next_process);
-        self.processes.insert(id, Process::new(host, joining));
+        let (server, caching) = (&self.server, self.plan.caching);
+        let mount = self.hosts.entry(host).or_insert_with(|| {
+            let mount = server.join(caching);
+            mount.write_back_late();
+            mount
+        });
+        let fs = mount.again();
+        let speed = 1000 - self.plan.drift + self.random.below(2 * self.plan.drift + 1);
+        let since = (self.now, Moment::new(Duration::from_secs(1 + self.random.below(100_000))));
+        let process = Process {
+            host,
+            pulse: Pulse::Runs,
+            arbiter: Arc::new(FileArbiter::on(Arc::new(fs.clone()), Path::new(STORAGE))),
+            fs,
+            clock: Clock { speed, since },
+            deferred: VecDeque::new(),
+            joining: Some(joining),
+            peer: None,
+            seat: None,
+            timer: 0,
+            tick: Ticking::default(),
+            lease: None,
+            accounts: BTreeMap::new(),
+            shards: BTreeMap::new(),
+            term: 0,
+            stalled_until: Moment::default(),
+            stuck: Vec::new(),
+            leaving: false,
+            picks: 0,
+        };
+        self.processes.insert(id, process);
         self.ask(id, call);
+        self.after(Duration::from_millis(300), Happening::Runner { process: id });
+    }
+
+    /// What a process's clock shows.
+    fn local(&self, id: ProcessId) -> Moment {
+        self.processes.get(&id).map_or(self.now, |process| process.clock.read(self.now))
+    }
+
+    /// Lets something happen after a span on a process's clock.
+    fn after_local(&mut self, id: ProcessId, span: Duration, happening: Happening) {
+        let span = self.process(id).clock.true_span(span);
+        self.after(span, happening);
     }
 
     /// The process is gone: it says goodbye by closing its sockets, or, if its machine stops, not at all.
     fn end(&mut self, id: ProcessId, silently: bool) {
         let Some(process) = self.processes.get_mut(&id) else { return };
         process.pulse = Pulse::Dead;
-        let member = process.member;
+        let host = process.host;
+        if silently {
+            process.fs.lose_host()
+        } else {
+            process.fs.kill()
+        }
         for (connection, side) in self.network.of(id) {
             if !silently {
                 self.close(connection, side);
@@ -379,8 +510,8 @@ impl World {
             }
         }
         // Somebody starts it again.
-        let home = member % 100;
-        if self.trouble || home == member {
+        let home = host % 100;
+        if self.trouble || home == host {
             let later = self.random.span(100_000, 2_500_000);
             self.after(later, Happening::Start { member: home, host: home });
         }
@@ -404,7 +535,7 @@ impl World {
     }
 
     fn step(&mut self, id: ProcessId, event: Event) {
-        let now = self.now;
+        let now = self.local(id);
         let Some(process) = self.processes.get_mut(&id) else { return };
         let Some(seat) = &mut process.seat else { return };
         let commands = seat.step(now, event);
@@ -413,7 +544,7 @@ impl World {
         let generation = process.timer;
         // A timer never fires in the moment it is set: an event that changes nothing must not come again at once.
         let wait = deadline.since(now).max(Duration::from_micros(10));
-        self.after(wait, Happening::Timer { process: id, generation });
+        self.after_local(id, wait, Happening::Timer { process: id, generation });
         for command in commands {
             self.carry_out(id, command);
         }
@@ -430,13 +561,13 @@ impl World {
                 }
             }
             Command::Answer { request, outcome } => self.answer(id, request, outcome),
-            Command::Recall(ownable) => self.process(id).recalled.push(ownable),
+            Command::Recall(ownable) => self.recall(id, ownable),
             Command::Publish(sees) => {
                 self.process(id).tick.sees = sees;
                 self.tick_soon(id);
             }
             Command::Lease(until) => {
-                self.invariants.seen.leases += u64::from(until.is_some());
+                self.witness.seen.leases += u64::from(until.is_some());
                 self.process(id).lease = until;
             }
             Command::Departed => self.end(id, false),
@@ -447,10 +578,13 @@ impl World {
 
     fn on_notice(&mut self, id: ProcessId, notice: &Notice) {
         match notice {
-            Notice::Won(_) => self.invariants.seen.terms += 1,
-            Notice::Fenced(_) => self.invariants.seen.fences += 1,
-            Notice::Adopted(_)
-            | Notice::Granting { .. }
+            Notice::Won(term) => {
+                self.witness.seen.terms += 1;
+                self.process(id).term = *term;
+            }
+            Notice::Fenced(_) => self.witness.seen.fences += 1,
+            Notice::Adopted(record) => self.process(id).term = record.term,
+            Notice::Granting { .. }
             | Notice::Deposed(_)
             | Notice::Condemned { .. }
             | Notice::Fencing(_)

@@ -19,8 +19,8 @@ use self::member::{Body, DIR, Haste, Member, Outside, Shared, Step, Stop, decode
 use self::witness::Violation;
 use super::check::check;
 use super::fs::simulated::{Caching, Fault};
-use super::sabotage::{self, Sabotage};
 use super::{BodyRef, SimulatedFs, look};
+use crate::sabotage::{self, Sabotage};
 
 use Body::{Long, Medium, None as Plain, Short};
 use Step::{Commit, Die, Expunge, Release, Snapshot, SnapshotBeside};

@@ -29,7 +29,7 @@ use super::format::segment::{Seal, SegmentHeader};
 use super::format::{FEATURE_LEVEL, Position};
 use super::fs::{Fs, FsFile};
 use super::recover::{Entry, Found, OpenError, Own, Recovered, entries, recover};
-use super::sabotage::{self, Sabotage};
+use crate::sabotage::{self, Sabotage};
 
 /// When a log takes snapshots and begins new segments.
 #[derive(Debug, Clone, Copy)]

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::{Current, Log};
+use crate::sabotage::{self, Sabotage};
 use crate::store::WriteError;
 use crate::store::files::{Published, make_dir, publish, read_segment_header};
 use crate::store::format::Position;
@@ -12,7 +13,6 @@ use crate::store::format::layout::Name;
 use crate::store::format::segment::{Seal, SegmentHeader};
 use crate::store::fs::Fs;
 use crate::store::recover::{Carry, Own, inline_bytes};
-use crate::store::sabotage::{self, Sabotage};
 
 /// Why a new segment did not come to be.
 pub(super) enum LinkError {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::reclaim::{Content, Stage, victims};
 use super::{Log, State, Unsaved};
+use crate::sabotage::{self, Sabotage};
 use crate::store::files::{Published, publish, read_snapshot_header};
 use crate::store::format::layout::{BODIES, Name, body_path, parse_body_name};
 use crate::store::format::segment::Seal;
@@ -19,7 +20,6 @@ use crate::store::format::{ALIGNMENT, COMPACTION_LEVEL, Position, checksum};
 use crate::store::fs::Fs;
 use crate::store::moves::Moves;
 use crate::store::recover::SNAPSHOTS_KEPT;
-use crate::store::sabotage::{self, Sabotage};
 use crate::store::{BodyRef, WriteError};
 
 /// What a snapshot can be taken of.

@@ -25,7 +25,7 @@ use super::format::layout::Name;
 use super::format::segment::{Seal, SegmentHeader};
 use super::format::{FormatError, Position};
 use super::fs::Fs;
-use super::sabotage::{self, Sabotage};
+use crate::sabotage::{self, Sabotage};
 
 /// One change as it was read back.
 #[derive(Debug, Clone, PartialEq, Eq)]

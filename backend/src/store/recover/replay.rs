@@ -4,13 +4,13 @@ use std::path::Path;
 
 use super::scan::{Entry, Scan, ScannedBatch, entries};
 use super::{Carry, Damage, Found, OpenError, OpenSegment, Own, Record, Recovered, Report, open_segment};
+use crate::sabotage::{self, Sabotage};
 use crate::store::blob::BodyRef;
 use crate::store::files::read_to;
 use crate::store::format::Position;
 use crate::store::format::batch::HEADER_BYTES;
 use crate::store::format::segment::Seal;
 use crate::store::fs::{Fs, FsFile};
-use crate::store::sabotage::{self, Sabotage};
 
 /// Goes along the chain of segments, batch by batch.
 pub(super) struct Replay<'a, F: Fs> {

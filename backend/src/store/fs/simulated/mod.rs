@@ -214,12 +214,22 @@ impl SimulatedFs {
         self.with_member(|member| member.faults.insert(operation, fault));
     }
 
+    /// Lets nothing go wrong any more of what [`Self::fail_at`] said.
+    pub fn forgive(&self) {
+        self.with_member(|member| member.faults.clear());
+    }
+
     /// Stops this member before its `operation`th operation, counted from 1, until the gate is opened.
     #[must_use]
     pub fn pause_at(&self, operation: u64) -> Arc<Gate> {
         let gate = Arc::new(Gate::default());
         self.with_member(|member| member.gates.insert(operation, Arc::clone(&gate)));
         gate
+    }
+
+    /// Takes away the gate before this operation; says whether nobody had come to it.
+    pub fn open_way(&self, operation: u64) -> bool {
+        self.with_member(|member| member.gates.remove(&operation).is_some())
     }
 
     /// For each thing that a loss of power now would leave to chance, in how many ways it may come out.
@@ -271,6 +281,7 @@ impl SimulatedFs {
             drop(world);
             gate.wait();
             world = self.world.lock();
+            dead |= world.member(self.member).is_some_and(|member| member.dead);
         }
         world.without_power |= fault == Some(Fault::PowerLoss);
         match fault {

@@ -1,11 +1,38 @@
-//! Deliberate mistakes, for tests only: a crash test that cannot fail proves nothing.
+//! Deliberate mistakes, for tests only: a simulation or a crash test that cannot fail proves nothing.
 //!
-//! Outside of tests [`on`] is constantly false and costs nothing.
+//! Each leaves out one rule. Outside of tests [`on`] is constantly false and costs nothing.
 
-/// One deliberate mistake.
+/// One rule that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(test), allow(dead_code))]
 pub enum Sabotage {
+    // The cluster.
+    /// The controller grants before all who were listed have registered or are fenced.
+    GrantUngathered,
+    /// The controller grants what a member in doubt owns before it is fenced.
+    GrantUnfenced,
+    /// The controller forgets who is fenced before its lease can be over.
+    GrantLeased,
+    /// The read lease needs the controller alone, not every fellow.
+    LeaseWithoutFellows,
+    /// The read lease does not need the member's own tick.
+    LeaseWithoutTick,
+    /// A fence reports success and does nothing.
+    SkipFence,
+    // The worker.
+    /// Answers are given as soon as a batch is gathered.
+    AnswerUnwritten,
+    /// Answers are given when a batch is synced, without a tick.
+    SkipTick,
+    /// A tick that is under way when a batch is synced counts.
+    TickBeforeSync,
+    /// The new state is shown when the batch is gathered.
+    ShowUnvalidated,
+    /// What recovery read is shown without a tick.
+    OpenWithoutTick,
+    /// A delivery that was taken is taken again.
+    ForgetDeliveries,
+    // The store.
     /// Batches are not synced.
     SkipBatchSync,
     /// Segments get their name before their header is synced.
