@@ -215,7 +215,11 @@ impl World {
                 Step::Show(answers) => {
                     open.shown = open.worker.state().clone();
                     let shown = open.shown.clone();
-                    S::on_shown(self, ownable, &shown);
+                    // A process that slept since its tick may show what a successor has gone beyond: each of its readers
+                    // still needs a tick of its own, and will not get one.
+                    if self.is_listed(&self.processes[&id]) {
+                        S::on_shown(self, ownable, &shown);
+                    }
                     self.give::<S>(id, ownable, answers)
                 }
                 Step::Tell(answers) => self.give::<S>(id, ownable, answers),
