@@ -224,6 +224,9 @@ pub(super) fn write_files<F: Fs>(fs: &F, dir: &Path, epoch: u128, bodies: &[(u64
 fn make_folder<F: Fs>(fs: &F, dir: &Path, folder: &Path) -> io::Result<()> {
     match fs.create_dir(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => fs.sync_dir(dir),
+        // A later batch finds the folder there and does not ask whether its name is on disk. So a failure here is none
+        // after which the log may simply go on, even if the disk was only full: opened again, it begins a segment, and
+        // with that segment's name this one is synced.
+        _ => fs.sync_dir(dir).map_err(io::Error::other),
     }
 }
