@@ -113,6 +113,9 @@ pub struct Log<F: Fs> {
     /// How many bytes of bodies the state held at the last snapshot, or when it was recovered.
     held: Option<u64>,
     stage: Stage,
+    /// Whether nothing stands behind the end that a successor could take for a batch: then what no batch before the end
+    /// names, none will ever name.
+    is_end_settled: bool,
     /// The moves of the batch that is not validated yet.
     moving: Vec<(BodyRef, BodyRef)>,
     /// Files to be deleted once batch `.0` is stored.
@@ -194,6 +197,7 @@ impl<F: Fs> Log<F> {
             files: None,
             held: None,
             stage: Stage::Idle,
+            is_end_settled: false,
             moving: Vec::new(),
             doomed: Vec::new(),
         };
@@ -234,6 +238,7 @@ impl<F: Fs> Log<F> {
         assert!(carry.is_none() || !settled, "only the last batch of an unclean end is written again");
         self.state = State::Ready;
         self.prepared = None;
+        self.is_end_settled = false;
         (self.end, self.name_in_doubt, self.older, self.acked) = (end, name_in_doubt, older, acked);
         (self.snapshots, self.discards) = (found.snapshots, found.discards);
         (self.files, self.held, self.stage, self.moving) = (None, None, Stage::Idle, Vec::new());
@@ -298,6 +303,7 @@ impl<F: Fs> Log<F> {
         }
         // Whatever fails from here on leaves the file in doubt.
         self.state = State::Poisoned;
+        self.is_end_settled = false;
         self.next_file = batch.place.next_file + batch.files.len() as u64;
         if self.current.is_none() {
             self.link_segment(None)?;
@@ -359,6 +365,7 @@ impl<F: Fs> Log<F> {
     /// Notes that the batch counts: a tick begun after [`Log::sync`] returned has succeeded.
     pub fn validated(&mut self, synced: Synced) -> Stored {
         assert!(synced.seq <= self.end.seq, "what is stored was written");
+        self.is_end_settled = true;
         self.reader.note_moves(std::mem::take(&mut self.moving));
         self.acked = self.acked.max(synced.seq);
         Stored { seq: synced.seq }

@@ -54,7 +54,7 @@ pub struct SnapshotJob<F: Fs> {
     epoch: u128,
     level: u16,
     position: Position,
-    /// Whether this place is validated, so that what is useless there may be deleted.
+    /// Whether every later state comes from the one at this place, so that what is useless there may be deleted.
     is_validated: bool,
     has_mark: bool,
     moves: Moves,
@@ -296,7 +296,7 @@ impl<F: Fs> Log<F> {
             epoch: self.epoch,
             level: self.limits.level,
             position: self.end,
-            is_validated: self.acked >= self.end.seq,
+            is_validated: self.is_end_settled && self.acked >= self.end.seq,
             has_mark: unsaved.has_mark,
             moves: self.reader.moves(),
             older: self.older.clone(),
