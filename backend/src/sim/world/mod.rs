@@ -315,6 +315,7 @@ impl World {
     pub fn new(plan: Plan) -> Self {
         let server = SimulatedFs::new();
         server.create_dir(Path::new(STORAGE)).unwrap();
+        server.sync_dir(Path::new("/")).unwrap();
         make_folders(&server, Path::new(STORAGE)).unwrap();
         let timing = ClusterTiming::default();
         let worker_timing = WorkerTiming {
@@ -522,6 +523,8 @@ impl World {
             return;
         };
         process.pulse = Pulse::Runs;
+        // Where the host's clock stood as well, it goes on now.
+        process.clock.since.0 = process.clock.since.0.min(self.now);
         let deferred = std::mem::take(&mut process.deferred);
         for happening in deferred {
             self.after(Duration::ZERO, happening);
