@@ -361,6 +361,15 @@ impl Config {
     }
 }
 
+impl ClusterTiming {
+    /// How long after a fence no read lease can be left: half as long again as a lease, since the holder's clock may be a
+    /// fifth slower than it should be, and the clock that measures this a fifth faster.
+    #[must_use]
+    pub fn lease_over(&self) -> Duration {
+        self.read_lease * 3 / 2
+    }
+}
+
 impl Default for ClusterTiming {
     fn default() -> Self {
         Self {

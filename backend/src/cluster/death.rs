@@ -308,12 +308,12 @@ impl Contact {
         let thresholds = [2 * timing.ping, timing.suspect, timing.dead].map(|span| quiet + span);
         let dials = self.dialled.is_none() && self.is_worth_dialling() && !self.redial.under_way;
         let dial = dials.then_some(self.redial.due);
-        let condemned = self.condemned.map(|since| since + timing.read_lease);
+        let condemned = self.condemned.map(|since| since + timing.lease_over());
         let outside = self.outside.map(|since| since + timing.dead);
         let later = thresholds.into_iter().chain(condemned).chain(outside).filter(|at| *at > now);
         match self.gone {
             Some((_, since)) => {
-                let over = [Some(since + timing.read_lease), self.cooling].into_iter().flatten();
+                let over = [Some(since + timing.lease_over()), self.cooling].into_iter().flatten();
                 over.filter(|at| *at > now).chain(dial).min()
             }
             None => later.chain(dial).min(),

@@ -171,12 +171,12 @@ impl Seat {
             Verdict::Gone(_) if self.is_certainly_dead(contact) => true,
             // Its lease needs our answers, and has had none since.
             Verdict::Gone(_) if contact.was_met() => {
-                contact.gone_since().is_some_and(|since| now.since(since) >= self.timing.read_lease)
+                contact.gone_since().is_some_and(|since| now.since(since) >= self.timing.lease_over())
             }
             Verdict::Gone(_) => true,
             Verdict::Silent => self.may_judge(now, side),
             Verdict::Alive | Verdict::Doubtful | Verdict::Suspect => {
-                contact.condemned.is_some_and(|since| now.since(since) >= self.timing.read_lease)
+                contact.condemned.is_some_and(|since| now.since(since) >= self.timing.lease_over())
             }
         }
     }
@@ -202,7 +202,7 @@ impl Seat {
         self.notice(Notice::Fenced(incarnation.clone()));
         self.remember_fenced(incarnation);
         match self.contacts.get_mut(incarnation) {
-            Some(contact) if lease_left => contact.cooling = Some(now + self.timing.read_lease),
+            Some(contact) if lease_left => contact.cooling = Some(now + self.timing.lease_over()),
             _ => self.free(now, incarnation),
         }
         self.hang_up(incarnation);
@@ -220,7 +220,7 @@ impl Seat {
     /// An earlier controller fenced these and did not live to see their leases end.
     fn inherit(&mut self, now: Moment, cooling: Vec<Incarnation>) {
         for incarnation in cooling {
-            let until = now + self.timing.read_lease;
+            let until = now + self.timing.lease_over();
             self.inherited.entry(incarnation).or_insert(until);
         }
     }
@@ -254,7 +254,7 @@ impl Seat {
             (Some(until), _) => until <= now,
             // A controller forgets nobody without a fence.
             (None, Some(since)) if !is_controller => {
-                self.is_certainly_dead(contact) || now.since(since) >= self.timing.read_lease
+                self.is_certainly_dead(contact) || now.since(since) >= self.timing.lease_over()
             }
             (None, _) => false,
         };

@@ -141,7 +141,7 @@ fn limits() -> Limits {
         snapshot_bytes: 1,
         snapshot_records: 1,
         inline_body_bytes,
-        reclaim_bytes: 1,
+        reclaim_bytes: 1000,
         ..Limits::default()
     }
 }
