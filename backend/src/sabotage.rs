@@ -59,8 +59,6 @@ pub enum Sabotage {
     DropLiving,
     /// Snapshots name bodies by the places they were moved from.
     ForgetMoves,
-    /// A body that is moved is not read from its new place after an opening.
-    ForgetReplayedMoves,
 }
 
 #[cfg(test)]

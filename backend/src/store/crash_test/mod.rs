@@ -406,6 +406,7 @@ fn is_caught(haste: Option<Haste>) -> bool {
     let bodies: &'static [Step] = &[Commit(&[Short]), Commit(&[Medium, Long]), Snapshot, Commit(&[Plain])];
     every_loss_of_power(bodies, haste, 20, 0).is_err()
         || every_failing_operation(bodies, 4).is_err()
+        || every_failing_operation(FAILING_BODIES, 32).is_err()
         || every_death(bodies, 4).is_err()
         || COMPACTIONS.iter().any(|steps| every_loss_of_power(steps, haste, 4, 0).is_err())
         || (haste.is_none() && every_sleeper(&[], bodies, SUCCESSOR, 1).is_err())
@@ -428,7 +429,6 @@ fn every_deliberate_mistake_of_the_store_is_caught() {
         Sabotage::DeleteUnvalidated,
         Sabotage::DropLiving,
         Sabotage::ForgetMoves,
-        Sabotage::ForgetReplayedMoves,
     ];
     for mistake in mistakes {
         sabotage::set(Some(mistake));

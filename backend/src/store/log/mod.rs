@@ -242,9 +242,7 @@ impl<F: Fs> Log<F> {
         (self.end, self.name_in_doubt, self.older, self.acked) = (end, name_in_doubt, older, acked);
         (self.snapshots, self.discards) = (found.snapshots, found.discards);
         (self.files, self.held, self.stage, self.moving) = (None, None, Stage::Idle, Vec::new());
-        if !sabotage::on(Sabotage::ForgetReplayedMoves) {
-            self.reader.note_moves(found.moves);
-        }
+        self.reader.note_moves(found.moves);
         self.unsaved = Unsaved {
             bytes: recovered.report.replayed_bytes,
             records: found.replayed_records,
