@@ -23,9 +23,10 @@ use crate::{
     cluster::ClusterView,
     drive::{
         clock,
+        control::ClaimError,
         member::Member,
         owned::{Owned, Pass},
-        registry::Access,
+        registry::{Access, AccessError},
     },
     queue::{EntryId, NewEntry, Queue, QueueChange, shards_of},
     worker::CommitError,
@@ -170,6 +171,8 @@ impl Spool {
                 tracing::debug!(shard, owner = %owner.member, "a shard of the queue is still with another member");
                 false
             }
+            // Others take it.
+            Err(AccessError::Claim(ClaimError::Draining | ClaimError::Leaving | ClaimError::Left)) => false,
             Err(error) => {
                 tracing::warn!(shard, %error, "a shard of the queue cannot be opened");
                 false
