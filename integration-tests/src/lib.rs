@@ -1,6 +1,6 @@
 //! Real processes, real clients, simulation, benchmarks.
 //!
-//! - [`bench`]: what the command `bench` measures.
+//! - [`mod@bench`]: what the command `bench` measures.
 //! - [`up`]: the real program in a folder of its own, killed and started again by tests.
 //! - [`gluster`]: a real shared filesystem with three copies.
 //! - [`cluster`]: a cluster whose members run on hosts, and what can be done to them.
