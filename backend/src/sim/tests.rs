@@ -56,7 +56,7 @@ fn seeds() -> std::ops::Range<u64> {
         return seed..seed + 1;
     }
     let first = number("LANIAKEA_SEEDS_FROM").unwrap_or(0);
-    first..first + number("LANIAKEA_SEEDS").unwrap_or(20)
+    first..first + number("LANIAKEA_SEEDS").unwrap_or(100)
 }
 
 /// Runs every seed, one world to a core.
