@@ -234,14 +234,11 @@ async fn enter_by_login<S: Service>(
     };
     let mut settings = Settings::new(&member.front.domain, protection, arrival.peer());
     settings.login_within = member.front.limits.login;
-    let mut prelogin = PreLogin::new(stream, S::login(clock::now(), settings), Some(member.front.tls.clone()));
+    let mut prelogin = PreLogin::new(stream, S::login(clock::now(), settings), Some(member.front.tls.clone()))
+        .until(member.front.shutdown.clone());
     let mut landing = None;
     loop {
-        let event = tokio::select! {
-            event = prelogin.run() => event,
-            () = member.front.shutdown.cancelled() => return None,
-        };
-        match event {
+        match prelogin.run().await {
             Event::Login(waiting, request) => {
                 let (outcome, landed) = log_in::<S>(&request, preamble, arrival, member).await;
                 landing = landed;

@@ -1,6 +1,6 @@
 //! One client connection of a router, from its first byte to its last.
 
-use std::{mem, net::SocketAddr, sync::Arc, time::Instant};
+use std::{mem, net::SocketAddr, pin::pin, sync::Arc, time::Instant};
 
 use laniakea_config::Service;
 use tokio::net::TcpStream;
@@ -14,7 +14,7 @@ use super::{
     mail,
     prelogin::{Event, PreLogin, accept_tls},
     reach::{Reached, reach},
-    splice::{Ended, SpliceReport, splice},
+    splice::{Ended, Pair, SpliceReport, splice_until},
 };
 use crate::{
     handoff::{Preamble, Protocol, SessionId},
@@ -39,10 +39,7 @@ pub async fn serve_client(
 struct Established {
     session: SessionId,
     protocol: Protocol,
-    client: Stream,
-    client_unread: Vec<u8>,
-    member: Stream,
-    member_unread: Vec<u8>,
+    pair: Pair,
     lifeline: CancellationToken,
     _place: NetworkPlace,
 }
@@ -79,11 +76,12 @@ async fn establish(
 
 /// Copies both ways for as long as client and member like, the member is there, and the router runs.
 async fn forward(established: Established, context: &RouterContext) {
-    let Established { session, protocol, client, client_unread, member, member_unread, lifeline, _place } = established;
+    let Established { session, protocol, pair, lifeline, _place } = established;
     let forwarded = || metrics::gauge!("laniakea_router_forwarded_connections", "protocol" => protocol.as_str());
     forwarded().increment(1.0);
+    let stop = pin!(context.shutdown.cancelled());
     let report = tokio::select! {
-        report = splice(client, member, context.limits.idle, client_unread, member_unread) => Some(report),
+        report = splice_until(pair, context.limits.idle, stop, farewell(protocol)) => Some(report),
         () = lifeline.cancelled() => None,
     };
     forwarded().decrement(1.0);
@@ -149,16 +147,14 @@ async fn log_in<S: Front>(
     let mut settings = Settings::new(&context.domain, protection(&stream, &client), Peer::Client);
     settings.login_within = context.limits.login;
     settings.failures_before = context.suspicion.lock().failures(Instant::now(), client.address.ip());
-    let prelogin = PreLogin::new(stream, S::begin(Instant::now(), settings), Some(context.tls.clone()));
+    let prelogin = PreLogin::new(stream, S::begin(Instant::now(), settings), Some(context.tls.clone()))
+        .until(context.shutdown.clone());
     let (client, forward, member) = converse(prelogin, &client, context, protocol).instrument(span).await?;
     Some(Established {
         session,
         protocol,
-        client,
-        client_unread: forward.unread,
         lifeline: context.routes.lifeline(member.member, &context.drained),
-        member: member.stream,
-        member_unread: member.unread,
+        pair: Pair { a: client, a_unread: forward.unread, b: member.stream, b_unread: member.unread },
         _place: place,
     })
 }
@@ -172,11 +168,7 @@ async fn converse<S: Front>(
 ) -> Option<(Stream, Forward, Reached)> {
     let mut member = None;
     loop {
-        let event = tokio::select! {
-            event = prelogin.run() => event,
-            () = context.shutdown.cancelled() => return None,
-        };
-        match event {
+        match prelogin.run().await {
             Event::Login(waiting, request) => {
                 let preamble = client.preamble(protocol, waiting.tls_facts());
                 let outcome = match try_login(context, &preamble, &request).await {
@@ -211,6 +203,14 @@ async fn try_login(context: &RouterContext, preamble: &Preamble, request: &Login
 
 fn protection(stream: &Stream, client: &Client) -> Protection {
     Protection::for_client(client.address.ip(), stream.tls_facts().or_else(|| client.tls.clone()))
+}
+
+/// What a client hears last when the router stops; in POP3 a server says only what it is asked for.
+fn farewell(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Imap => "* BYE [UNAVAILABLE] shutting down\r\n",
+        _ => "",
+    }
 }
 
 fn report_end(session: SessionId, report: &SpliceReport) {

@@ -238,6 +238,23 @@ async fn imap_reaches_the_member_and_everything_after_login_is_its_own() {
 }
 
 #[tokio::test]
+async fn a_router_that_stops_tells_everybody_between_two_commands() {
+    let member = FakeMember::start().await;
+    let rig = Rig::new(&[member.address], &[]).await;
+    let (mut early, mut idle) = (rig.connect(Service::Imap).await, rig.connect(Service::Imap).await);
+    early.hears_greeting().await;
+    idle.hears_greeting().await;
+    idle.says("a1 LOGIN eve wonder\r\na2 IDLE\r\n").await.unwrap();
+    idle.hears("a1 OK [CAPABILITY IMAP4rev1] eve").await;
+    idle.hears("a2 IDLE").await;
+    rig.context.shutdown.cancel();
+    for client in [&mut early, &mut idle] {
+        client.hears("* BYE [UNAVAILABLE] shutting down").await;
+        client.hears_the_end().await;
+    }
+}
+
+#[tokio::test]
 async fn pop3_reaches_the_member() {
     let member = FakeMember::start().await;
     let rig = Rig::new(&[member.address], &[]).await;

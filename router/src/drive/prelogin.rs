@@ -20,6 +20,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{timeout, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{ServerTls, Stream};
 use crate::{
@@ -44,6 +45,8 @@ pub struct PreLogin<S> {
     session: S,
     /// For STARTTLS; `None` where it is not on offer.
     tls: Option<ServerTls>,
+    /// Cancelled when the process stops; `None` once the session knows.
+    stop: Option<CancellationToken>,
 }
 
 /// What a connection came to.
@@ -60,7 +63,14 @@ impl<S: Session> PreLogin<S> {
     /// Begins; the greeting is sent by [`Self::run`].
     #[must_use]
     pub fn new(stream: Stream, session: S, tls: Option<ServerTls>) -> Self {
-        Self { stream, session, tls }
+        Self { stream, session, tls, stop: None }
+    }
+
+    /// Ends the session, between two logins and with a word, when the process stops.
+    #[must_use]
+    pub fn until(mut self, stop: CancellationToken) -> Self {
+        self.stop = Some(stop);
+        self
     }
 
     /// Returns how the client's side is encrypted, if we did it.
@@ -105,15 +115,25 @@ impl<S: Session> PreLogin<S> {
         }
     }
 
-    /// Waits for bytes or for the session's deadline.
+    /// Waits for bytes, for the session's deadline, or for the end of the process.
     async fn read(&mut self) {
         let mut buffer = [0; READ_BYTES];
         let reading = self.stream.read(&mut buffer);
-        let result = match self.session.deadline() {
-            Some(deadline) => timeout_at(deadline.into(), reading).await,
-            None => Ok(reading.await),
+        let reading = async {
+            match self.session.deadline() {
+                Some(deadline) => timeout_at(deadline.into(), reading).await,
+                None => Ok(reading.await),
+            }
+        };
+        let result = match &self.stop {
+            Some(stop) => stop.run_until_cancelled(reading).await,
+            None => Some(reading.await),
         };
         let now = Instant::now();
+        let Some(result) = result else {
+            self.stop = None;
+            return self.session.handle(now, Input::Stop);
+        };
         match result {
             Err(_elapsed) => self.session.handle(now, Input::Tick),
             Ok(Ok(0) | Err(_)) => self.session.handle(now, Input::Eof),
@@ -122,10 +142,10 @@ impl<S: Session> PreLogin<S> {
     }
 
     async fn start_tls(self) -> Option<Self> {
-        let Self { stream, mut session, tls } = self;
+        let Self { stream, mut session, tls, stop } = self;
         let stream = accept_tls(tls.as_ref()?, stream).await?;
         session.handle(Instant::now(), Input::TlsDone(stream.tls_facts()?));
-        Some(Self { stream, session, tls })
+        Some(Self { stream, session, tls, stop })
     }
 }
 

@@ -5,8 +5,8 @@
 
 use std::{
     cell::RefCell,
-    future::poll_fn,
-    io,
+    future::{pending, poll_fn},
+    io, mem,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -23,6 +23,8 @@ use super::Stream;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// How long the second half of a connection may stay silent after the first has ended.
 const HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
+/// Silence after which a connection that is to end is taken to be between two commands.
+const QUIET: Duration = Duration::from_millis(500);
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice());
@@ -50,37 +52,80 @@ pub enum Ended {
     Broken(io::Error),
 }
 
+/// Two connections that belong together, and what was read from each that still belongs to the other.
+#[derive(Debug)]
+pub struct Pair {
+    /// The client, or whoever asks.
+    pub a: Stream,
+    /// What was read from `a`.
+    pub a_unread: Vec<u8>,
+    /// The member, or whoever answers.
+    pub b: Stream,
+    /// What was read from `b`.
+    pub b_unread: Vec<u8>,
+}
+
 /// Copies both ways until both sides have ended, one breaks, or both are idle for too long.
 ///
 /// `a_unread` was read from `a` before and still belongs to `b`; `b_unread` the other way round. When one side ends its
 /// half, the other is told so and may go on with its own.
-///
-/// Not an `async fn`: that would store each argument twice, and this is what waits for hours.
 pub fn splice(
-    mut a: Stream,
-    mut b: Stream,
+    a: Stream,
+    b: Stream,
     idle: Duration,
     a_unread: impl Into<Vec<u8>>,
     b_unread: impl Into<Vec<u8>>,
 ) -> impl Future<Output = SpliceReport> + Send {
-    let mut forth = Direction::new(a_unread.into());
-    let mut back = Direction::new(b_unread.into());
-    let mut watch = Watch { last: Instant::now(), idle };
+    let pair = Pair { a, a_unread: a_unread.into(), b, b_unread: b_unread.into() };
+    splice_until(pair, idle, pending(), "")
+}
+
+/// As [`splice`]; once `stop` is ready, the connection ends as soon as it is quiet.
+///
+/// `b` is told that `a` says no more, and answers what it was asked before; then `a` hears `farewell`. It is not said where `b`
+/// has ended in the middle of a line.
+///
+/// Not an `async fn`: that would store each argument twice, and this is what waits for hours.
+pub fn splice_until(
+    pair: Pair,
+    idle: Duration,
+    mut stop: impl Future<Output = ()> + Send + Unpin,
+    farewell: &'static str,
+) -> impl Future<Output = SpliceReport> + Send {
+    let Pair { mut a, a_unread, mut b, b_unread } = pair;
+    let mut forth = Direction::new(a_unread);
+    let mut back = Direction::new(b_unread);
+    let mut watch = Watch { last: Instant::now(), idle, stage: Stage::Open };
     async move {
         let timer = sleep_until(watch.due());
         tokio::pin!(timer);
         let ended = poll_fn(|cx| {
-            let moved_before = forth.moved + back.moved;
-            let forth_done = forth.poll_copy(cx, &mut a, &mut b).is_ready();
-            let back_done = back.poll_copy(cx, &mut b, &mut a).is_ready();
-            if forth_done && back_done {
-                let broken = forth.broken.take().or(back.broken.take());
-                return Poll::Ready(broken.map_or(Ended::Closed, Ended::Broken));
+            if watch.stage == Stage::Open && Pin::new(&mut stop).poll(cx).is_ready() {
+                watch.enter(timer.as_mut(), Stage::Stopping);
             }
-            if forth_done || back_done {
-                watch.shorten(timer.as_mut());
+            loop {
+                let moved_before = forth.moved + back.moved;
+                let forth_done = forth.poll_copy(cx, &mut a, &mut b, "").is_ready();
+                let back_done = back.poll_copy(cx, &mut b, &mut a, farewell).is_ready();
+                if forth_done && back_done {
+                    let broken = forth.broken.take().or(back.broken.take());
+                    return Poll::Ready(broken.map_or(Ended::Closed, Ended::Broken));
+                }
+                if forth_done || back_done {
+                    watch.enter(timer.as_mut(), Stage::HalfClosed);
+                }
+                ready!(watch.poll_silence(cx, timer.as_mut(), forth.moved + back.moved > moved_before));
+                if watch.stage != Stage::Stopping {
+                    return Poll::Ready(Ended::Idle);
+                }
+                // What `b` has not taken yet is no sign of quiet.
+                if forth.end() {
+                    back.is_farewell_due = true;
+                    watch.enter(timer.as_mut(), Stage::HalfClosed);
+                } else {
+                    watch.last = Instant::now();
+                }
             }
-            watch.poll(cx, timer.as_mut(), forth.moved + back.moved > moved_before)
         })
         .await;
         SpliceReport { forth: forth.moved, back: back.moved, ended }
@@ -97,6 +142,10 @@ struct Direction {
     flow: Flow,
     /// What ended this way before its time.
     broken: Option<io::Error>,
+    /// Whether what was read last ended a line.
+    is_line_over: bool,
+    /// Whether the sink is to hear a farewell once the source has ended.
+    is_farewell_due: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -112,17 +161,32 @@ enum Flow {
 
 impl Direction {
     fn new(unread: Vec<u8>) -> Self {
-        Self { kept: unread, taken: 0, moved: 0, flow: Flow::Flushing, broken: None }
+        let flow = Flow::Flushing;
+        Self { kept: unread, taken: 0, moved: 0, flow, broken: None, is_line_over: true, is_farewell_due: false }
+    }
+
+    /// Ends this way before its source does, if nothing is under way.
+    fn end(&mut self) -> bool {
+        if matches!(self.flow, Flow::Copying) {
+            self.flow = Flow::Ending;
+        }
+        matches!(self.flow, Flow::Ending | Flow::Done)
     }
 
     /// Copies as much as both sides can bear; ready when this way is done.
     ///
     /// A way that breaks ends alone: what the other side still has to say must arrive.
-    fn poll_copy(&mut self, cx: &mut Context<'_>, source: &mut Stream, sink: &mut Stream) -> Poll<()> {
+    fn poll_copy(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Stream,
+        sink: &mut Stream,
+        farewell: &str,
+    ) -> Poll<()> {
         loop {
             self.flow = match self.flow {
                 Flow::Copying => match ready!(self.poll_pass(cx, source, sink)) {
-                    Ok(0) => Flow::Ending,
+                    Ok(0) => self.on_source_end(farewell),
                     Ok(_) => Flow::Flushing,
                     Err(error) => self.on_broken(error),
                 },
@@ -138,6 +202,15 @@ impl Direction {
                 Flow::Done => return Poll::Ready(()),
             }
         }
+    }
+
+    fn on_source_end(&mut self, farewell: &str) -> Flow {
+        if !mem::take(&mut self.is_farewell_due) || !self.is_line_over {
+            return Flow::Ending;
+        }
+        // Then the source is read once more, and has still ended.
+        self.kept = farewell.into();
+        Flow::Flushing
     }
 
     fn on_broken(&mut self, error: io::Error) -> Flow {
@@ -164,6 +237,7 @@ impl Direction {
                 Poll::Pending => 0,
             };
             self.moved += taken as u64;
+            self.is_line_over = bytes.ends_with(b"\n");
             self.kept = bytes.get(taken..).unwrap_or_default().to_vec();
             self.taken = 0;
             Poll::Ready(Ok(bytes.len()))
@@ -189,30 +263,51 @@ impl Direction {
 struct Watch {
     last: Instant,
     idle: Duration,
+    stage: Stage,
+}
+
+/// How near its end a connection is, and how long silence may last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Open,
+    /// To be ended when it is quiet.
+    Stopping,
+    /// One way has ended.
+    HalfClosed,
 }
 
 impl Watch {
     fn due(&self) -> Instant {
-        self.last + self.idle
+        let limit = match self.stage {
+            Stage::Open => self.idle,
+            Stage::Stopping => self.idle.min(QUIET),
+            Stage::HalfClosed => self.idle.min(HALF_CLOSED_IDLE),
+        };
+        self.last + limit
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, has_moved: bool) -> Poll<Ended> {
+    /// Ready when nothing has moved for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, has_moved: bool) -> Poll<()> {
         if has_moved {
             self.last = Instant::now();
         }
         while timer.as_mut().poll(cx).is_ready() {
             if self.due() <= Instant::now() {
-                return Poll::Ready(Ended::Idle);
+                return Poll::Ready(());
             }
             timer.as_mut().reset(self.due());
         }
         Poll::Pending
     }
 
-    fn shorten(&mut self, timer: Pin<&mut Sleep>) {
-        if self.idle > HALF_CLOSED_IDLE {
-            self.idle = HALF_CLOSED_IDLE;
-            timer.reset(Instant::now() + self.idle);
+    /// Goes on to a later stage, with its own limit.
+    fn enter(&mut self, timer: Pin<&mut Sleep>, stage: Stage) {
+        if self.stage < stage {
+            self.stage = stage;
+            if stage == Stage::HalfClosed {
+                self.last = Instant::now();
+            }
+            timer.reset(self.due());
         }
     }
 }

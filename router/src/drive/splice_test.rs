@@ -100,3 +100,40 @@ async fn silence_ends_the_connection() {
     assert!(matches!(report.ended, Ended::Idle));
     drop((client, member));
 }
+
+/// As [`spliced`], with the splice already told to stop.
+async fn stopping(farewell: &'static str) -> (TcpStream, TcpStream, tokio::task::JoinHandle<SpliceReport>) {
+    let (client, a) = pair().await;
+    let (b, member) = pair().await;
+    let pair = Pair { a: Stream::plain(a), a_unread: Vec::new(), b: Stream::plain(b), b_unread: Vec::new() };
+    let task = tokio::spawn(splice_until(pair, LONG, std::future::ready(()), farewell));
+    (client, member, task)
+}
+
+#[tokio::test]
+async fn a_quiet_connection_that_is_to_stop_ends_with_a_farewell() {
+    let (mut client, mut member, task) = stopping("* BYE\r\n").await;
+    client.write_all(b"a1 NOOP\r\n").await.unwrap();
+    let mut heard = String::new();
+    member.read_to_string(&mut heard).await.unwrap();
+    assert_eq!(heard, "a1 NOOP\r\n");
+    // What was asked before is answered, however long it takes.
+    tokio::time::sleep(QUIET * 2).await;
+    member.write_all(b"a1 OK\r\n").await.unwrap();
+    drop(member);
+    heard.clear();
+    client.read_to_string(&mut heard).await.unwrap();
+    assert_eq!(heard, "a1 OK\r\n* BYE\r\n");
+    drop(client);
+    assert!(matches!(task.await.unwrap().ended, Ended::Closed));
+}
+
+#[tokio::test]
+async fn a_farewell_never_stands_in_the_middle_of_something() {
+    let (mut client, mut member, _task) = stopping("* BYE\r\n").await;
+    member.write_all(b"* 1 FETCH (BODY[] {99}\r\nSubject: h").await.unwrap();
+    drop(member);
+    let mut heard = String::new();
+    client.read_to_string(&mut heard).await.unwrap();
+    assert!(heard.ends_with("Subject: h"), "{heard}");
+}

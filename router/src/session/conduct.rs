@@ -48,6 +48,8 @@ impl Settings {
 pub(super) struct Conduct {
     pub(super) settings: Settings,
     pub(super) throttle: Throttle,
+    /// Whether the process stops.
+    pub(super) is_stopping: bool,
     outputs: VecDeque<Output>,
     until: Instant,
     commands: u32,
@@ -57,7 +59,7 @@ impl Conduct {
     pub(super) fn new(now: Instant, settings: Settings) -> Self {
         let until = now + settings.login_within;
         let throttle = Throttle::after(settings.failures_before);
-        Self { settings, throttle, outputs: VecDeque::new(), until, commands: 0 }
+        Self { settings, throttle, is_stopping: false, outputs: VecDeque::new(), until, commands: 0 }
     }
 
     /// Sends one line; lines that follow one another leave together.

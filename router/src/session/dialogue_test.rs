@@ -37,6 +37,7 @@ impl<S: Session> Player for Login<S> {
         match word {
             "tls" => self.tell(Input::TlsDone(TlsFacts::default())),
             "eof" => self.tell(Input::Eof),
+            "stop" => self.tell(Input::Stop),
             "tick" => {
                 self.now = self.session.as_ref().and_then(Session::deadline).ok_or("no deadline")?;
                 self.tell(Input::Tick);

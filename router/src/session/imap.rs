@@ -296,7 +296,11 @@ impl Session for ImapLogin {
                 self.advance(now);
             }
             Input::Eof if !matches!(self.state, State::Closed) => self.close(),
+            Input::Stop => self.conduct.is_stopping = true,
             Input::Bytes(_) | Input::TlsDone(_) | Input::Eof => {}
+        }
+        if self.conduct.is_stopping && matches!(self.state, State::Command | State::Sasl { .. }) {
+            self.bye("[UNAVAILABLE] shutting down");
         }
     }
 

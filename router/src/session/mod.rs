@@ -60,6 +60,8 @@ pub enum Input<'a> {
     Eof,
     /// The deadline has passed.
     Tick,
+    /// The process stops: the session ends as soon as no login is under way.
+    Stop,
 }
 
 /// What the driver is to do.

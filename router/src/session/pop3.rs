@@ -268,7 +268,12 @@ impl Session for Pop3Login {
                 self.advance(now);
             }
             Input::Eof if !matches!(self.state, State::Closed) => self.close(),
+            Input::Stop => self.conduct.is_stopping = true,
             Input::Bytes(_) | Input::TlsDone(_) | Input::Eof => {}
+        }
+        // Without a word: a server says nothing in POP3 that it was not asked for.
+        if self.conduct.is_stopping && matches!(self.state, State::Command | State::Sasl(_)) {
+            self.close();
         }
     }
 
