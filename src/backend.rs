@@ -26,9 +26,10 @@ impl Backend {
             let members = config.clusters.iter().flat_map(|cluster| &cluster.members);
             return Err(unknown("member", &self.name, members.map(|member| member.name.as_str())));
         }
-        let done = role::run("backend", &self.name, &self.installation.path(), async |shutdown| {
-            Ok(laniakea_backend::drive::run(&config, &self.name, shutdown).await?)
-        });
+        let Self { installation, name } = &self;
+        let process = role::Process { kind: "backend", name, installation, role: Role::Member(name) };
+        let done =
+            process.run(config, async |config, orders| Ok(laniakea_backend::drive::run(&config, name, orders).await?));
         done.map_err(|failure| match failure {
             Failure::Temporary(error)
                 if error.downcast_ref().is_some_and(laniakea_backend::drive::RunError::is_configuration) =>

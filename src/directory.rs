@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use laniakea_config::Role;
-use laniakea_router::observe;
+use laniakea_router::{drive::Orders, observe};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -29,16 +29,18 @@ impl Directory {
     pub fn run(self) -> Result<(), Failure> {
         role::raise_limits();
         let config = self.installation.load(Role::Directory)?;
-        let Some(embedded) = &config.directory.embedded else {
+        let Some(embedded) = config.directory.embedded.clone() else {
             return Err(Failure::configuration(
                 "the configuration has no `embedded` in `directory`: this installation uses an LDAP server of its own",
             ));
         };
-        role::run("directory", "directory", &self.installation.path(), async |shutdown| {
+        let installation = &self.installation;
+        let process = role::Process { kind: "directory", name: "directory", installation, role: Role::Directory };
+        process.run(config, async |_, Orders { shutdown, .. }| {
             if let Some(address) = embedded.metrics {
                 observe(address, embedded.listen, shutdown.clone()).await?;
             }
-            Ok(laniakea_directory::server::serve(embedded, shutdown).await?)
+            Ok(laniakea_directory::server::serve(&embedded, shutdown).await?)
         })
     }
 }

@@ -22,9 +22,9 @@ impl Router {
         if config.router(&self.name).is_none() {
             return Err(unknown("router", &self.name, config.routers.iter().map(|router| router.name.as_str())));
         }
-        role::run("router", &self.name, &self.installation.path(), async |shutdown| {
-            Ok(laniakea_router::drive::run(&config, &self.name, shutdown).await?)
-        })
+        let Self { installation, name } = &self;
+        let process = role::Process { kind: "router", name, installation, role: Role::Router };
+        process.run(config, async |config, orders| Ok(laniakea_router::drive::run(&config, name, orders).await?))
     }
 }
 

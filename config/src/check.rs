@@ -17,8 +17,8 @@ use crate::{
     profile,
     raw::{Node, Value},
     settings::{
-        Advertised, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits,
-        MemberSettings, Openings, ProbePolicy, Profile, RouterSettings, Service, TlsSettings,
+        Advertised, CertificateSettings, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory,
+        Limits, MemberSettings, Openings, ProbePolicy, Profile, RouterSettings, Service, TlsSettings,
     },
     shape::FILE,
     units,
@@ -344,6 +344,14 @@ impl Reader<'_> {
             certificate: self.path(node, "certificate_file")?,
             key: self.path(node, "key_file")?,
             ca: self.path(node, "ca_file"),
+            others: each(node, "others").iter().map(|node| self.certificate(node)).collect::<Option<_>>()?,
+        })
+    }
+
+    fn certificate(&self, node: &Node) -> Option<CertificateSettings> {
+        Some(CertificateSettings {
+            certificate: self.path(node, "certificate_file")?,
+            key: self.path(node, "key_file")?,
         })
     }
 
@@ -389,6 +397,7 @@ impl Reader<'_> {
             listen: listeners(node.get("listen")),
             proxy_from: networks(node, "proxy_from").unwrap_or_default(),
             cache_file: self.path(node, "cache_file"),
+            drain: duration(node, "drain", RouterSettings::DRAIN_DEFAULT),
         })
     }
 

@@ -152,6 +152,10 @@ fn check_files(root: &Node, folder: &Path, role: Role<'_>, faults: &mut Vec<Faul
     if serves {
         need(at(&["tls", "certificate_file"]), Content::Something);
         need(at(&["tls", "key_file"]), Content::Something);
+        for other in at(&["tls", "others"]).map_or(&[][..], Node::elements) {
+            need(other.get("certificate_file"), Content::Something);
+            need(other.get("key_file"), Content::Something);
+        }
     }
     if matches!(role, Role::All | Role::Router | Role::Member(_)) {
         need(at(&["admin", "token_file"]), Content::Something);

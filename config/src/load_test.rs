@@ -25,6 +25,7 @@ fn the_example_is_accepted_and_understood() {
     assert_eq!(config.routers[2].listen.len(), 7);
     assert_eq!(config.clusters[0].members[1].name, "blue-b");
     assert_eq!(config.tls.key, Path::new("/etc/laniakea/tls/mail.example.org.key"));
+    assert_eq!(config.tls.others[0].key, Path::new("/etc/laniakea/tls/mail.example.net.key"));
     assert_eq!(config.member("green-a").unwrap().0.storage, Path::new("/srv/mail/green"));
     assert_eq!(config.directory.profile, crate::Profile::inet_local_mail_recipient());
     assert_eq!(config.clusters[1].timing, crate::ClusterTiming::default());
@@ -149,6 +150,8 @@ fn files_that_a_role_needs_must_be_there_and_others_need_not() {
     for name in [
         "tls/mail.example.org.pem",
         "tls/mail.example.org.key",
+        "tls/mail.example.net.pem",
+        "tls/mail.example.net.key",
         "tls/ldap-ca.pem",
         "secrets/directory-password",
         "secrets/admin-token",

@@ -31,6 +31,13 @@ impl Config {
         if let Some(ca) = &self.tls.ca {
             out.path(1, "ca_file", ca);
         }
+        if !self.tls.others.is_empty() {
+            out.line(1, "others:");
+        }
+        for other in &self.tls.others {
+            out.path(2, "- certificate_file", &other.certificate);
+            out.path(3, "key_file", &other.key);
+        }
         out.blank();
         out.line(0, "admin:");
         out.path(1, "token_file", &self.admin_token);
@@ -172,6 +179,7 @@ impl RouterSettings {
         if let Some(file) = &self.cache_file {
             out.path(2, "cache_file", file);
         }
+        out.duration(2, "drain", self.drain, Self::DRAIN_DEFAULT);
         out.listeners(2, self.listen.iter());
     }
 }

@@ -16,7 +16,7 @@ pub struct Config {
     pub domain: String,
     /// How accounts and clusters are looked up.
     pub directory: DirectorySettings,
-    /// Certificate and key of every TLS listener.
+    /// The certificates of every TLS listener.
     pub tls: TlsSettings,
     /// File that holds the bearer token of the admin API.
     pub admin_token: PathBuf,
@@ -121,15 +121,26 @@ pub struct EmbeddedDirectory {
     pub metrics: Option<SocketAddr>,
 }
 
-/// A certificate chain and its key, PEM.
+/// The certificates of TLS listeners, PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// Certificate chain, leaf first.
+    /// Certificate chain, leaf first: of whoever names no host, or one that no certificate is for.
     pub certificate: PathBuf,
     /// Private key, PKCS#8 or SEC1.
     pub key: PathBuf,
     /// Certificate of the authority that signed it, for clients that want to check.
     pub ca: Option<PathBuf>,
+    /// Further certificates, each for the host names in it.
+    pub others: Vec<CertificateSettings>,
+}
+
+/// A certificate chain and its key, PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateSettings {
+    /// Certificate chain, leaf first.
+    pub certificate: PathBuf,
+    /// Private key, PKCS#8 or SEC1.
+    pub key: PathBuf,
 }
 
 /// One front end.
@@ -143,6 +154,13 @@ pub struct RouterSettings {
     pub proxy_from: Vec<IpNet>,
     /// File that keeps the look-up cache across restarts; may be lost without harm.
     pub cache_file: Option<PathBuf>,
+    /// How long sessions may go on after the router was told to end. Default 5 s.
+    pub drain: Duration,
+}
+
+impl RouterSettings {
+    /// Long enough for a command under way, short enough for whoever stops a service by hand.
+    pub const DRAIN_DEFAULT: Duration = Duration::from_secs(5);
 }
 
 /// One dynamic cluster: members over one shared filesystem.

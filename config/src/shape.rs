@@ -136,9 +136,25 @@ const EMBEDDED: &[Key] = &[
 ];
 
 const TLS: &[Key] = &[
-    key("certificate_file", Path, Required, "Certificate chain, leaf first, PEM."),
+    key(
+        "certificate_file",
+        Path,
+        Required,
+        "Certificate chain, leaf first, PEM; shown to whoever names no host, or one that no certificate is for.",
+    ),
     key("key_file", Path, Required, "Private key, PEM."),
     key("ca_file", Path, Optional, "Certificate of the authority that signed it, for clients that check."),
+    key(
+        "others",
+        List(&Table(CERTIFICATE)),
+        Optional,
+        "Further certificates: clients get the one for the host they name (SNI), or one of another kind of key.",
+    ),
+];
+
+const CERTIFICATE: &[Key] = &[
+    key("certificate_file", Path, Required, "Certificate chain, leaf first, PEM; its host names say whom it is for."),
+    key("key_file", Path, Required, "Private key, PEM."),
 ];
 
 const ADMIN: &[Key] = &[key("token_file", Path, Required, "File that holds the bearer token of the admin API.")];
@@ -148,6 +164,12 @@ const ROUTER: &[Key] = &[
     key("listen", Table(LISTEN), Required, "Where it listens, by service; what is missing is not served."),
     key("proxy_from", List(&Network), Optional, "Balancers whose PROXY header is believed."),
     key("cache_file", Path, Optional, "Keeps the look-up cache across restarts; may be lost without harm."),
+    key(
+        "drain",
+        Duration,
+        Else("5s"),
+        "How long sessions may go on after it was told to end; those between two commands end at once, with a word.",
+    ),
 ];
 
 const CLUSTER: &[Key] = &[

@@ -255,6 +255,14 @@ impl Up {
         Ok(kill_process(pid(self.process(name)?.pid)?, Signal::TERM)?)
     }
 
+    /// Tells the process called `name` to read its configuration and certificates again, with SIGHUP.
+    ///
+    /// # Errors
+    /// If there is no such process.
+    pub fn hang_up(&self, name: &str) -> Result<()> {
+        Ok(kill_process(pid(self.process(name)?.pid)?, Signal::HUP)?)
+    }
+
     /// Freezes the process called `name` with SIGSTOP, or thaws it with SIGCONT.
     ///
     /// # Errors

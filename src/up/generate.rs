@@ -28,7 +28,12 @@ const MEMBER_SERVICES: [Service; 4] = [Service::Imap, Service::Pop3, Service::Lm
 
 /// The installation that `plan` asks for, in `home`.
 pub fn generate(home: &Home, plan: &Plan, ports: &mut Ports) -> Result<Config, Failure> {
-    let tls = TlsSettings { certificate: home.tls("server.pem"), key: home.tls("server.key"), ca: Some(home.ca()) };
+    let tls = TlsSettings {
+        certificate: home.tls("server.pem"),
+        key: home.tls("server.key"),
+        ca: Some(home.ca()),
+        others: Vec::new(),
+    };
     Ok(Config {
         domain: plan.domain.clone(),
         directory: directory(home, plan, ports, &tls)?,
@@ -97,7 +102,13 @@ fn directory(home: &Home, plan: &Plan, ports: &mut Ports, tls: &TlsSettings) -> 
 fn router(home: &Home, number: u16, ports: &mut Ports) -> Result<RouterSettings, Failure> {
     let name = format!("router-{number}");
     let listen = listeners(&ROUTER_SERVICES, |service| ports.address(Place::Router(number, service)))?;
-    Ok(RouterSettings { cache_file: Some(home.cache(&name)), name, listen, proxy_from: Vec::new() })
+    Ok(RouterSettings {
+        cache_file: Some(home.cache(&name)),
+        name,
+        listen,
+        proxy_from: Vec::new(),
+        drain: RouterSettings::DRAIN_DEFAULT,
+    })
 }
 
 fn cluster(home: &Home, plan: &Plan, number: u16, ports: &mut Ports) -> Result<ClusterSettings, Failure> {

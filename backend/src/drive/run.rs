@@ -11,8 +11,9 @@ use laniakea_config::{ClusterSettings, Config, MemberSettings, Service};
 use laniakea_directory::{ClusterName, Directory, SetupError};
 use laniakea_router::{
     drive::{
-        Dialler, RouterContext, Routes, ServerTls,
+        Dialler, Orders, RouterContext, Routes, ServerTls,
         listener::{Gate, bind},
+        reload,
         tls::TlsError,
     },
     handoff::{TicketError, TicketKey},
@@ -106,7 +107,8 @@ impl RunError {
 ///
 /// # Errors
 /// If it cannot begin, or was fenced.
-pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Result<(), RunError> {
+pub async fn run(config: &Config, name: &str, orders: Orders) -> Result<(), RunError> {
+    let Orders { shutdown, configs } = orders;
     let (cluster, settings) = find(config, name)?;
     let metrics = install_metrics();
     // Every listener before anything else: a member that cannot have all of them does not join.
@@ -130,6 +132,7 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
     });
     let mail =
         MailService::new(member.clone(), MailSettings { host: config.domain.clone(), handoff: settings.handoff });
+    tokio::spawn(reload(front.tls.clone(), configs));
     front.tasks.spawn({
         let mail = mail.clone();
         async move { mail.run().await }

@@ -158,5 +158,10 @@ pub fn certificate(folder: PathBuf) -> TlsSettings {
     std::fs::write(folder.join("ca.pem"), ca_certificate.pem()).unwrap();
     std::fs::write(folder.join("cert.pem"), certificate.pem()).unwrap();
     std::fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
-    TlsSettings { certificate: folder.join("cert.pem"), key: folder.join("key.pem"), ca: Some(folder.join("ca.pem")) }
+    TlsSettings {
+        certificate: folder.join("cert.pem"),
+        key: folder.join("key.pem"),
+        ca: Some(folder.join("ca.pem")),
+        others: vec![],
+    }
 }

@@ -108,6 +108,7 @@ pub fn write(folder: &Path, plan: &Plan, front: IpAddr, members: &[(String, IpAd
                 .into(),
             proxy_from: vec!["10.0.0.0/8".parse()?], // the test, as a balancer
             cache_file: None,
+            drain: RouterSettings::DRAIN_DEFAULT,
         }],
         clusters: vec![ClusterSettings {
             name: CLUSTER.into(),
@@ -196,7 +197,7 @@ fn certificate(folder: &Path) -> Result<TlsSettings> {
     let (certificate, key) = (folder.join("tls/server.pem"), folder.join("tls/server.key"));
     fs::write(&certificate, made.cert.pem())?;
     fs::write(&key, made.signing_key.serialize_pem())?;
-    Ok(TlsSettings { certificate, key, ca: None })
+    Ok(TlsSettings { certificate, key, ca: None, others: Vec::new() })
 }
 
 /// The address of account number `number`, from 1.

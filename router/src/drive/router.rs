@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use laniakea_config::{Config, RouterSettings, Service};
 use laniakea_directory::{Directory, SetupError};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -17,8 +17,8 @@ use super::{
 };
 use crate::observe::{Admin, AdminToken, install_metrics, serve_http};
 
-/// How long forwarded connections may go on after the router was told to stop.
-const DRAIN: Duration = Duration::from_secs(5);
+/// How long what is left may take to end after the drain.
+const LINGER: Duration = Duration::from_secs(1);
 /// A client costs two descriptors: its own and the member's.
 const DESCRIPTORS_PER_CLIENT: u32 = 2;
 
@@ -54,12 +54,21 @@ pub enum RunError {
     },
 }
 
+/// What a process is told while it runs.
+pub struct Orders {
+    /// Cancelled when it is to end.
+    pub shutdown: CancellationToken,
+    /// The configuration, as it was when the process began and whenever it was asked to read it again.
+    pub configs: watch::Receiver<Arc<Config>>,
+}
+
 /// Runs the router called `name` until shutdown.
 ///
 /// # Errors
 ///
 /// If it cannot begin; once it runs, nothing that clients, members or the directory do ends it.
-pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Result<(), RunError> {
+pub async fn run(config: &Config, name: &str, orders: Orders) -> Result<(), RunError> {
+    let Orders { shutdown, configs } = orders;
     let settings = config.routers.iter().find(|router| router.name == name);
     let settings = settings.ok_or_else(|| RunError::NoSuchRouter(name.to_owned()))?;
     let context = prepare(config, settings, &shutdown)?;
@@ -67,27 +76,33 @@ pub async fn run(config: &Config, name: &str, shutdown: CancellationToken) -> Re
         .map_err(|source| RunError::Read { path: config.admin_token.clone(), source })?;
     let listeners = listen(settings)?;
     let metrics = install_metrics();
+    let upkeep = TaskTracker::new();
+    // Metrics and health are told to the end, when nobody is served any more.
+    let over = CancellationToken::new();
     for (service, listener) in listeners {
         match service {
             Service::Metrics => {
                 let running = shutdown.clone();
                 let ready = move || !running.is_cancelled();
                 let admin = Admin { routes: Arc::new(RouterAdmin(context.clone())), token: token.clone() };
-                context.tasks.spawn(serve_http(listener, metrics.clone(), ready, Some(admin), shutdown.clone()));
+                upkeep.spawn(serve_http(listener, metrics.clone(), ready, Some(admin), over.clone()));
             }
             service => serve(service, listener, &context),
         }
     }
-    context.tasks.spawn(report(context.clone()));
-    context.tasks.spawn(reload(context.clone()));
-    context.tasks.spawn(watch(context.clone()));
+    upkeep.spawn(report(context.clone()));
+    tokio::spawn(reload(context.tls.clone(), configs));
+    upkeep.spawn(watch(context.clone()));
     if let Some(file) = settings.cache_file.clone() {
         load_cache(&context, &file).await;
-        context.tasks.spawn(keep_cache(context.clone(), file));
+        upkeep.spawn(keep_cache(context.clone(), file));
     }
     tracing::info!(name, "router ready");
     shutdown.cancelled().await;
-    drain(&context).await;
+    drain(&context, settings.drain).await;
+    over.cancel();
+    upkeep.close();
+    let _ = timeout(LINGER, upkeep.wait()).await;
     Ok(())
 }
 
@@ -142,13 +157,13 @@ fn serve(service: Service, listener: TcpListener, context: &Arc<RouterContext>) 
     context.tasks.spawn(accept_loop(listener, context.gate.clone(), context.shutdown.clone(), serve));
 }
 
-/// Waits until everybody has left, or for [`DRAIN`]; then ends the rest.
-async fn drain(context: &RouterContext) {
+/// Waits until everybody has left, or for `patience`; then ends the rest.
+async fn drain(context: &RouterContext, patience: Duration) {
     context.tasks.close();
     tracing::info!(tasks = context.tasks.len(), "router drains");
-    if tokio::time::timeout(DRAIN, context.tasks.wait()).await.is_err() {
+    if timeout(patience, context.tasks.wait()).await.is_err() {
         context.drained.cancel();
-        let _ = tokio::time::timeout(Duration::from_secs(1), context.tasks.wait()).await;
+        let _ = timeout(LINGER, context.tasks.wait()).await;
     }
 }
 

@@ -42,6 +42,7 @@ fn config(files: &TestTls) -> Config {
             listen: BTreeMap::from([(Service::Imap, free()), (Service::Metrics, free())]),
             proxy_from: vec![],
             cache_file: None,
+            drain: Duration::from_secs(60),
         }],
         clusters: vec![],
         limits: Limits {
@@ -54,6 +55,11 @@ fn config(files: &TestTls) -> Config {
             memory_bytes_max: 1 << 24,
         },
     }
+}
+
+/// Orders that never change.
+fn orders(config: &Config, shutdown: CancellationToken) -> Orders {
+    Orders { shutdown, configs: watch::channel(Arc::new(config.clone())).1 }
 }
 
 async fn connect(address: SocketAddr) -> TcpStream {
@@ -82,7 +88,7 @@ async fn a_router_serves_without_its_directory_and_ends_when_told() {
     let shutdown = CancellationToken::new();
     let router = {
         let shutdown = shutdown.clone();
-        tokio::spawn(async move { run(&config, "router-1", shutdown).await })
+        tokio::spawn(async move { run(&config, "router-1", orders(&config, shutdown)).await })
     };
     let metrics = listen[&Service::Metrics];
     assert!(get(metrics, "/readyz").await.starts_with("HTTP/1.1 200"));
@@ -100,6 +106,7 @@ async fn a_router_serves_without_its_directory_and_ends_when_told() {
 #[tokio::test]
 async fn a_router_that_is_not_configured_does_not_begin() {
     let files = TestTls::new();
-    let result = run(&config(&files), "router-9", CancellationToken::new()).await;
+    let config = config(&files);
+    let result = run(&config, "router-9", orders(&config, CancellationToken::new())).await;
     assert!(matches!(result, Err(RunError::NoSuchRouter(name)) if name == "router-9"));
 }

@@ -176,13 +176,7 @@ impl Direction {
     /// Copies as much as both sides can bear; ready when this way is done.
     ///
     /// A way that breaks ends alone: what the other side still has to say must arrive.
-    fn poll_copy(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut Stream,
-        sink: &mut Stream,
-        farewell: &str,
-    ) -> Poll<()> {
+    fn poll_copy(&mut self, cx: &mut Context<'_>, source: &mut Stream, sink: &mut Stream, farewell: &str) -> Poll<()> {
         loop {
             self.flow = match self.flow {
                 Flow::Copying => match ready!(self.poll_pass(cx, source, sink)) {

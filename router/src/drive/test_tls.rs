@@ -24,7 +24,7 @@ impl TestTls {
     }
 
     pub fn settings(&self) -> TlsSettings {
-        TlsSettings { certificate: self.path("certificate.pem"), key: self.path("key.pem"), ca: None }
+        TlsSettings { certificate: self.path("certificate.pem"), key: self.path("key.pem"), ca: None, others: vec![] }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -1,14 +1,20 @@
 //! The server's side of TLS, with certificates that can be replaced while connections live.
 //!
-//! TLS 1.2 and 1.3 only. The certificate is chosen for each handshake by a resolver, so that more certificates, one per
-//! host name, need no other code. A reload takes effect only if the new files are whole.
+//! TLS 1.2 and 1.3 only. The certificate is chosen for each handshake by the host the client names (SNI) and by what it can
+//! verify; a host that no certificate is for gets the default one, and leaves no trace: names cost no memory
+//! (CVE-2017-15130). A reload takes effect only if all of it is usable.
 
-use std::{fs, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use laniakea_config::TlsSettings;
 use rustls::{
-    ServerConfig,
+    ServerConfig, SignatureScheme,
     crypto::{CryptoProvider, aws_lc_rs},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
@@ -16,6 +22,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use webpki::EndEntityCert;
 
 use super::stream::Stream;
 
@@ -23,8 +30,7 @@ use super::stream::Stream;
 #[derive(Clone)]
 pub struct ServerTls {
     acceptor: TlsAcceptor,
-    certificates: Arc<Certificates>,
-    settings: Arc<TlsSettings>,
+    certificates: Arc<Resolver>,
 }
 
 /// Why a certificate cannot be used.
@@ -47,25 +53,37 @@ pub enum TlsError {
         source: rustls_pki_types::pem::Error,
     },
     /// Certificate and key are not usable, or not of one another.
-    #[error("use the certificate")]
+    #[error("use the certificate in {}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// It would never be chosen.
+    #[error("find a host name in the certificate in {}", .0.display())]
+    Nameless(PathBuf),
+    /// TLS itself cannot be set up.
+    #[error("set TLS up")]
     Unusable(#[from] rustls::Error),
 }
 
 impl ServerTls {
-    /// Loads certificate and key.
+    /// Loads certificates and keys.
     ///
     /// # Errors
     ///
-    /// If a file is unreadable, holds something else, or the key is not the certificate's.
+    /// If a file is unreadable, holds something else, or a key is not its certificate's.
     pub fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let certificates = Arc::new(Certificates { current: ArcSwap::new(load_key(settings, &provider)?) });
+        let certificates = Certificates::load(settings, &provider)?;
+        let certificates = Arc::new(Resolver(ArcSwap::from_pointee(certificates)));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(certificates.clone());
         config.ignore_client_order = true;
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificates, settings: Arc::new(settings.clone()) })
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificates })
     }
 
     /// Does the handshake; the caller sets the deadline.
@@ -78,14 +96,14 @@ impl ServerTls {
         Ok(Stream::Tls(Box::new(self.handshake(tcp).await?)))
     }
 
-    /// Reads the files again; connections that live keep the old certificate, new ones get the new one.
+    /// Reads the files that `settings` name; connections that live keep the old certificates, new ones get the new ones.
     ///
     /// # Errors
     ///
-    /// As [`Self::load`]; the old certificate then stays.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        let key = load_key(&self.settings, &aws_lc_rs::default_provider())?;
-        self.certificates.current.store(key);
+    /// As [`Self::load`]; all old certificates then stay.
+    pub fn reload(&self, settings: &TlsSettings) -> Result<(), TlsError> {
+        let certificates = Certificates::load(settings, &aws_lc_rs::default_provider())?;
+        self.certificates.0.store(Arc::new(certificates));
         Ok(())
     }
 
@@ -94,56 +112,85 @@ impl ServerTls {
     }
 }
 
-/// Chooses the certificate of each handshake.
+/// Chooses the certificate of each handshake from those of the moment.
 #[derive(Debug)]
-struct Certificates {
-    current: ArcSwap<CertifiedKey>,
-}
+struct Resolver(ArcSwap<Certificates>);
 
-impl ResolvesServerCert for Certificates {
-    /// An unknown host name gets the default certificate: no state per name, so names cost no memory (CVE-2017-15130).
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load().choose(hello.server_name(), hello.signature_schemes()))
     }
 }
 
-fn load_key(settings: &TlsSettings, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
-    let chain = CertificateDer::pem_slice_iter(&read(&settings.certificate)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| TlsError::Pem { path: settings.certificate.clone(), source })?;
-    let key = PrivateKeyDer::from_pem_slice(&read(&settings.key)?)
-        .map_err(|source| TlsError::Pem { path: settings.key.clone(), source })?;
-    Ok(Arc::new(CertifiedKey::from_der(chain, key, provider)?))
+/// All certificates of a process.
+#[derive(Debug)]
+struct Certificates {
+    default: Arc<CertifiedKey>,
+    /// By lower-case host name, `*.` included; several where they differ in the kind of their keys.
+    by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
 }
 
-fn read(path: &PathBuf) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Read { path: path.clone(), source })
+impl Certificates {
+    fn load(settings: &TlsSettings, provider: &CryptoProvider) -> Result<Self, TlsError> {
+        let default = load_key(&settings.certificate, &settings.key, provider)?;
+        let mut certificates = Self { default: default.clone(), by_name: HashMap::new() };
+        certificates.add(&settings.certificate, default)?;
+        for other in &settings.others {
+            let key = load_key(&other.certificate, &other.key, provider)?;
+            if certificates.add(&other.certificate, key)? == 0 {
+                return Err(TlsError::Nameless(other.certificate.clone()));
+            }
+        }
+        Ok(certificates)
+    }
+
+    /// Takes a certificate in for each of its names; returns how many it has.
+    fn add(&mut self, path: &Path, key: Arc<CertifiedKey>) -> Result<usize, TlsError> {
+        let leaf = key.end_entity_cert().map_err(|source| TlsError::Certificate { path: path.to_owned(), source })?;
+        let leaf = EndEntityCert::try_from(leaf).map_err(|_| TlsError::Certificate {
+            path: path.to_owned(),
+            source: rustls::CertificateError::BadEncoding.into(),
+        })?;
+        let names: Vec<String> = leaf.valid_dns_names().map(str::to_ascii_lowercase).collect();
+        let count = names.len();
+        for name in names {
+            self.by_name.entry(name).or_default().push(key.clone());
+        }
+        Ok(count)
+    }
+
+    /// Prefers, among the certificates for the host, the first that the client can verify.
+    fn choose(&self, host: Option<&str>, schemes: &[SignatureScheme]) -> Arc<CertifiedKey> {
+        let named = host.and_then(|host| self.named(&host.to_ascii_lowercase())).unwrap_or_default();
+        let fitting = named.iter().find(|key| key.key.choose_scheme(schemes).is_some());
+        fitting.unwrap_or(&self.default).clone()
+    }
+
+    /// A wildcard stands for exactly one label (RFC 9525 §6.3).
+    fn named(&self, host: &str) -> Option<&[Arc<CertifiedKey>]> {
+        let wildcard = || self.by_name.get(&format!("*.{}", host.split_once('.')?.1));
+        self.by_name.get(host).or_else(wildcard).map(Vec::as_slice)
+    }
+}
+
+fn load_key(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
+    let not_pem = |path: &Path| {
+        let path = path.to_owned();
+        move |source| TlsError::Pem { path, source }
+    };
+    let chain = CertificateDer::pem_slice_iter(&read(certificate)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(not_pem(certificate))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(not_pem(key))?;
+    let certified = CertifiedKey::from_der(chain, key, provider);
+    let certified = certified.map_err(|source| TlsError::Certificate { path: certificate.to_owned(), source })?;
+    Ok(Arc::new(certified))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::drive::test_tls::TestTls;
-
-    #[test]
-    fn a_reload_takes_the_new_certificate_or_keeps_the_old() {
-        let files = TestTls::new();
-        let tls = ServerTls::load(&files.settings()).unwrap();
-        let current = || tls.certificates.current.load_full().cert.clone();
-        let first = current();
-        files.renew();
-        tls.reload().unwrap();
-        let second = current();
-        assert_ne!(first, second);
-        fs::write(files.path("certificate.pem"), "nonsense").unwrap();
-        assert!(tls.reload().is_err());
-        assert_eq!(current(), second);
-    }
-
-    #[test]
-    fn a_key_of_another_certificate_is_refused() {
-        let (files, other) = (TestTls::new(), TestTls::new());
-        let settings = TlsSettings { key: other.settings().key, ..files.settings() };
-        assert!(ServerTls::load(&settings).is_err());
-    }
-}
+#[path = "tls_test.rs"]
+mod tests;

@@ -1,15 +1,17 @@
 //! What a router does beside serving clients: metrics of its state, certificates anew, routes across restarts.
 
 use std::{
+    error::Error,
     io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use tokio::{task::JoinSet, time::MissedTickBehavior};
+use laniakea_config::Config;
+use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 
-use super::{RouterContext, vigil::WATCH_EVERY};
+use super::{RouterContext, ServerTls, vigil::WATCH_EVERY};
 
 /// How often the state of the directory and of members is put into the metrics.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
@@ -79,16 +81,16 @@ pub(super) async fn keep_cache(context: Arc<RouterContext>, file: PathBuf) {
     }
 }
 
-/// Reloads certificates on SIGHUP; connections that live keep theirs.
-pub(super) async fn reload(context: Arc<RouterContext>) {
-    let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
-    loop {
-        tokio::select! {
-            _ = hangups.recv() => match context.tls.reload() {
-                Ok(()) => tracing::info!("certificates reloaded"),
-                Err(error) => tracing::error!(%error, "reload the certificates; the old ones stay"),
-            },
-            () = context.shutdown.cancelled() => return,
+/// Takes the certificates of every newer configuration; connections that live keep theirs.
+pub async fn reload(tls: ServerTls, mut configs: watch::Receiver<Arc<Config>>) {
+    while configs.changed().await.is_ok() {
+        let settings = configs.borrow_and_update().tls.clone();
+        match tls.reload(&settings) {
+            Ok(()) => tracing::info!("certificates reloaded"),
+            Err(error) => {
+                let cause = error.source().map(ToString::to_string).unwrap_or_default();
+                tracing::error!(%error, cause, "reload the certificates; the old ones stay");
+            }
         }
     }
 }

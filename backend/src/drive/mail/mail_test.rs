@@ -115,7 +115,12 @@ impl Node {
             idle: PATIENCE,
             memory_bytes_max: 1 << 28,
         };
-        let tls = TlsSettings { certificate: folder.join("certificate.pem"), key: folder.join("key.pem"), ca: None };
+        let tls = TlsSettings {
+            certificate: folder.join("certificate.pem"),
+            key: folder.join("key.pem"),
+            ca: None,
+            others: vec![],
+        };
         let front = Arc::new(RouterContext {
             name: name.into(),
             domain: "x.example".into(),
