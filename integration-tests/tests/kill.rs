@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use integration_tests::{
-    client::Imap,
+    client::{Imap, Smtp},
     storm::Storm,
-    up::{Shape, Up},
+    up::{Endpoint, Shape, Up},
 };
 
 /// How long mail for another cluster may wait in a queue whose owner was killed.
@@ -50,6 +50,89 @@ async fn the_owner_is_frozen_during_a_storm_and_wakes_up_fenced() -> Result<()> 
     up.wait_restarted(&owner.name, owner.pid).await?;
     storm.until(storm.ledger.len() + 60).await?;
     storm.end().await.check(&up, PATIENCE).await
+}
+
+/// The owner of an account is frozen while somebody waits for the reply to a message: before its end has come, right behind
+/// it, and when the message may be written already. The sender gets the word of another member, and there is one copy, also
+/// when the first one has woken up.
+#[tokio::test]
+async fn the_owner_is_frozen_with_a_message_in_hand() -> Result<()> {
+    let mut up = Up::start_as(Shape { clusters: 1, restart_after: "1", ..Shape::default() }).await?;
+    let account = up.account(1);
+    let mut subjects = Vec::new();
+    for milliseconds in [None, Some(0), Some(1), Some(4)] {
+        until_login(&up, &account).await?;
+        let owner = up.process(&up.owner(&account)?.expect("an owner"))?.clone();
+        let mut smtp = Smtp::connect(up.router()?.smtp()?).await?;
+        let subject = format!("frozen at {milliseconds:?}");
+        begin_message(&mut smtp, &[&account], &subject).await?;
+        if milliseconds.is_none() {
+            up.freeze(&owner.name, true)?;
+        }
+        smtp.connection.send_line(".").await?;
+        if let Some(milliseconds) = milliseconds {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            up.freeze(&owner.name, true)?;
+        }
+        let begin = Instant::now();
+        let reply = smtp.reply().await?;
+        println!("  {subject}: {} after {:?}", reply.code, begin.elapsed());
+        ensure!(reply.code == 250, "{reply:?}");
+        subjects.push(subject);
+        wake_up_fenced(&mut up, &account, &owner).await?;
+    }
+    let mut imap = Imap::login(up.router()?.imap()?, &account, up.password()).await?;
+    let found = imap.header_fields("INBOX", "Subject").await?;
+    ensure!(found == subjects, "{found:?} instead of {subjects:?}");
+    Ok(())
+}
+
+/// The same between members: the one that has the message from the router passes it on to an owner that is frozen then.
+#[tokio::test]
+async fn an_owner_is_frozen_while_a_fellow_waits_for_its_reply() -> Result<()> {
+    let mut up = Up::start_as(Shape { clusters: 1, restart_after: "1", ..Shape::default() }).await?;
+    let [near, far] = [up.account(1), up.account(2)];
+    until_login(&up, &near).await?;
+    let host = up.owner(&near)?.expect("an owner");
+    let fellow = up.members(1)?.iter().find(|member| member.name != host).expect("a fellow").clone();
+    let mut imap = Imap::login(fellow.imap()?, &far, up.password()).await?;
+    imap.ok("SELECT INBOX").await?;
+    ensure!(up.owner(&far)?.as_deref() == Some(fellow.name.as_str()));
+    let mut lmtp = Smtp::connect_lmtp(up.router()?.lmtp()?).await?;
+    begin_message(&mut lmtp, &[&near, &far], "passed on").await?;
+    lmtp.connection.send_line(".").await?;
+    // About as long as it takes to be passed on.
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    up.freeze(&fellow.name, true)?;
+    for _ in 0..2 {
+        let reply = lmtp.reply().await?;
+        ensure!(reply.code == 250, "{reply:?}");
+    }
+    wake_up_fenced(&mut up, &far, &fellow).await?;
+    for account in [near, far] {
+        let mut imap = Imap::login(up.router()?.imap()?, &account, up.password()).await?;
+        let found = imap.header_fields("INBOX", "Subject").await?;
+        ensure!(found == ["passed on"], "{account}: {found:?}");
+    }
+    Ok(())
+}
+
+/// Sends a message but for its end.
+async fn begin_message(smtp: &mut Smtp, recipients: &[&str], subject: &str) -> Result<()> {
+    let rcpts = recipients.iter().map(|recipient| format!("RCPT TO:<{recipient}>"));
+    let commands = ["MAIL FROM:<a@example.net>".to_owned()].into_iter().chain(rcpts).chain(["DATA".to_owned()]);
+    for command in commands {
+        let reply = smtp.command(&command).await?;
+        ensure!(reply.code < 400, "{command}: {reply:?}");
+    }
+    smtp.connection.send(format!("Subject: {subject}\r\n\r\nbody\r\n").as_bytes()).await
+}
+
+/// Thaws a member once somebody else has the account: it was fenced, and must drop what it has in hand.
+async fn wake_up_fenced(up: &mut Up, account: &str, member: &Endpoint) -> Result<()> {
+    until_login(up, account).await?;
+    up.freeze(&member.name, false)?;
+    up.wait_restarted(&member.name, member.pid).await
 }
 
 #[tokio::test]

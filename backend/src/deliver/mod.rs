@@ -1,8 +1,9 @@
 //! Mail on its way into accounts: what is carried, how it is marked, and what can become of it. Pure.
 //!
-//! A message is entered once, at the member that takes responsibility for it: there its `Received` field is added and
-//! each of its deliveries gets an id. The id stays the same across every retry between our own processes, through the
-//! queue as well, so that nothing is delivered twice (RFC 1047 cannot be helped towards strangers, here it can).
+//! A message is entered at the member that takes responsibility for it: there its `Received` field is added. Each of its
+//! deliveries gets an id, from the router that it came through or else here. The id stays the same across every retry
+//! between our own processes, through the queue as well, so that nothing is delivered twice (RFC 1047 cannot be helped
+//! towards strangers, here it can).
 
 mod hop;
 mod outcome;
@@ -10,7 +11,7 @@ mod trace;
 
 use bytes::Bytes;
 use laniakea_router::{
-    session::smtp::Recipient,
+    session::smtp::{Recipient, delivery_ids},
     wire::smtp::{MailParameters, Mailbox},
 };
 use serde::{Deserialize, Serialize};
@@ -52,34 +53,9 @@ pub struct Delivery {
     pub awaited: bool,
 }
 
-/// Names the deliveries of one transaction: what a fellow process named already keeps its name, the same address twice
-/// is one delivery.
+/// The recipients of one transaction with the names of their deliveries.
 #[must_use]
 pub fn name_deliveries(recipients: Vec<Recipient>, transaction: u128) -> Vec<Addressee> {
-    let mut addressees: Vec<Addressee> = Vec::with_capacity(recipients.len());
-    let mut first_of = std::collections::HashMap::new();
-    for (place, recipient) in recipients.into_iter().enumerate() {
-        let fresh = transaction.wrapping_add(place as u128);
-        let given = recipient.parameters.delivery_id;
-        let known = *first_of.entry(recipient.address.as_str().to_lowercase()).or_insert(given.unwrap_or(fresh));
-        addressees.push(Addressee { recipient, delivery_id: given.unwrap_or(known) });
-    }
-    addressees
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_given_twice_is_one_delivery() {
-        let recipient = |address: &str, delivery_id| Recipient {
-            address: Mailbox::parse(address).unwrap(),
-            parameters: laniakea_router::wire::smtp::RcptParameters { delivery_id, ..Default::default() },
-        };
-        let recipients =
-            vec![recipient("a@b", None), recipient("c@b", None), recipient("A@B", None), recipient("d@b", Some(7))];
-        let ids: Vec<u128> = name_deliveries(recipients, 100).iter().map(|addressee| addressee.delivery_id).collect();
-        assert_eq!(ids, [100, 101, 100, 7]);
-    }
+    let ids = delivery_ids(&recipients, transaction);
+    recipients.into_iter().zip(ids).map(|(recipient, delivery_id)| Addressee { recipient, delivery_id }).collect()
 }

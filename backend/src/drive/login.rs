@@ -4,7 +4,7 @@
 //! the account is opened here, or the connection goes to the fellow member that owns it. A router is told so (`MOVED`); a
 //! client that came directly is passed on, as a router would.
 
-use std::{sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use laniakea_directory::{AccountRecord, LoginName, Secret};
 use laniakea_router::{
@@ -142,7 +142,14 @@ impl Arrival {
 /// What became of a login that was accepted.
 enum Landing {
     Here(Pass<Account>),
-    There { member: Stream, unread: Vec<u8> },
+    There(Onward),
+}
+
+/// A connection to a fellow member, or to another cluster's.
+struct Onward {
+    member: SocketAddr,
+    stream: Stream,
+    unread: Vec<u8>,
 }
 
 /// Serves one connection to its end.
@@ -156,10 +163,12 @@ pub async fn serve<S: Service>(stream: Stream, arrival: Arrival, member: Arc<Mem
     let Some((stream, client_unread, landing)) = landed else { return };
     match landing {
         Landing::Here(pass) => serve_here::<S>(stream, client_unread, pass, &member).await,
-        Landing::There { member: onward, unread } => {
+        Landing::There(Onward { member: address, stream: onward, unread }) => {
             metrics::counter!("laniakea_member_forwarded_total", "protocol" => S::PROTOCOL.as_str()).increment(1);
+            let lifeline = member.front.routes.lifeline(address);
             tokio::select! {
                 _ = splice(stream, onward, member.front.limits.idle, client_unread, unread) => {}
+                () = lifeline.cancelled() => {}
                 () = member.front.drained.cancelled() => {}
             }
         }
@@ -205,10 +214,10 @@ async fn enter_by_ticket<S: Service>(
             stream.write_all(S::greeting(&member.front.domain).as_bytes()).await.ok()?;
             Some((stream, Vec::new(), Landing::Here(pass)))
         }
-        Ok(Settled::There { member: onward, unread, .. }) => {
+        Ok(Settled::There { onward, .. }) => {
             // The owner greets the session it has accepted; a ticket's client expects the greeting itself.
             stream.write_all(S::greeting(&member.front.domain).as_bytes()).await.ok()?;
-            Some((stream, Vec::new(), Landing::There { member: onward, unread }))
+            Some((stream, Vec::new(), Landing::There(onward)))
         }
         Ok(Settled::Moved(_)) | Err(_) => {
             let bye = match S::PROTOCOL {
@@ -282,9 +291,7 @@ async fn log_in<S: Service>(
             let accepted = LoginOutcome::Accepted { capabilities: S::capabilities(), text: "logged in".to_owned() };
             (accepted, Some(Landing::Here(pass)))
         }
-        Ok(Settled::There { member, unread, reply_line }) => {
-            (LoginOutcome::Relay(reply_line), Some(Landing::There { member, unread }))
-        }
+        Ok(Settled::There { onward, reply_line }) => (LoginOutcome::Relay(reply_line), Some(Landing::There(onward))),
         Ok(Settled::Moved(moved)) => (LoginOutcome::Moved(moved), None),
         Err(fault) => (LoginOutcome::Refused(fault), None),
     }
@@ -293,7 +300,7 @@ async fn log_in<S: Service>(
 /// Where a proven client's account turned out to be.
 enum Settled {
     Here(Pass<Account>),
-    There { member: Stream, unread: Vec<u8>, reply_line: Vec<u8> },
+    There { onward: Onward, reply_line: Vec<u8> },
     Moved(laniakea_router::handoff::Moved),
 }
 
@@ -359,7 +366,8 @@ async fn pass_on<S: Service>(
     match answer {
         Ok(MemberLogin::LoggedIn { stream, reply_line, unread }) => {
             tracing::info!(session = %preamble.session, account = %account.id, owner = %owner.member, "connection passed on to the owner");
-            Ok(Some(Settled::There { member: stream, unread, reply_line }))
+            let onward = Onward { member: owner.handoff, stream, unread };
+            Ok(Some(Settled::There { onward, reply_line }))
         }
         Ok(MemberLogin::Moved(_)) => Ok(None),
         Ok(MemberLogin::Refused { fault: Fault::Unavailable, .. }) | Err(_) => Ok(None),
@@ -381,5 +389,6 @@ async fn go_home(preamble: &Preamble, member: &Member, login: Option<(&LoginRequ
     }
     let onward = Preamble { hops: preamble.hops + 1, ..preamble.clone() };
     let reached = reach(&member.front, &onward, request).await?;
-    Ok(Settled::There { member: reached.stream, unread: reached.unread, reply_line: reached.reply_line })
+    let onward = Onward { member: reached.member, stream: reached.stream, unread: reached.unread };
+    Ok(Settled::There { onward, reply_line: reached.reply_line })
 }

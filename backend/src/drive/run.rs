@@ -13,8 +13,10 @@ use laniakea_router::{
     drive::{
         Dialler, Orders, RouterContext, Routes, ServerTls,
         listener::{Gate, bind},
+        mail::Budget,
         reload,
         tls::TlsError,
+        watch,
     },
     handoff::{TicketError, TicketKey},
     observe::{Admin, AdminToken, install_metrics, serve_http},
@@ -140,6 +142,7 @@ pub async fn run(config: &Config, name: &str, orders: Orders) -> Result<(), RunE
     // Until the end: what others want of this member is given back first, also while it leaves.
     tokio::spawn(follow_recalls(member.clone()));
     front.tasks.spawn(follow_roster(member.clone()));
+    front.tasks.spawn(watch(front.clone()));
     front.tasks.spawn(accept_handoffs(handoff, cluster.handoff_from.clone(), member.clone(), mail.clone()));
     for (service, listener) in clients {
         if service == Service::Metrics {
@@ -206,6 +209,7 @@ fn prepare(
         routes: Routes::new(directory.clone(), Dialler::from_listener(settings.handoff)),
         directory,
         tls: ServerTls::load(&config.tls)?,
+        memory: Budget::new(limits.memory_bytes_max),
         limits,
         gate: Gate::new(limits.connections_max, DESCRIPTORS_PER_CLIENT, limits.connections_per_address_max),
         suspicion: Default::default(),

@@ -83,6 +83,7 @@ async fn forward(established: Established, context: &RouterContext) {
     let report = tokio::select! {
         report = splice_until(pair, context.limits.idle, stop, farewell(protocol)) => Some(report),
         () = lifeline.cancelled() => None,
+        () = context.drained.cancelled() => None,
     };
     forwarded().decrement(1.0);
     if let Some(report) = report {
@@ -153,7 +154,7 @@ async fn log_in<S: Front>(
     Some(Established {
         session,
         protocol,
-        lifeline: context.routes.lifeline(member.member, &context.drained),
+        lifeline: context.routes.lifeline(member.member),
         pair: Pair { a: client, a_unread: forward.unread, b: member.stream, b_unread: member.unread },
         _place: place,
     })

@@ -158,6 +158,7 @@ impl Rig {
             routes: Routes::new(directory.clone(), Default::default()),
             directory,
             tls: ServerTls::load(&files.settings()).unwrap(),
+            memory: mail::Budget::new(limits.memory_bytes_max),
             limits,
             gate: Gate::new(limits.connections_max, 2, limits.connections_per_address_max),
             suspicion: parking_lot::Mutex::default(),
@@ -325,12 +326,11 @@ async fn a_frozen_member_loses_its_connections() {
     let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = frozen.local_addr().unwrap();
     let rig = Rig::new(&[address], &[]).await;
-    let lifeline = rig.context.routes.lifeline(address, &rig.context.drained);
+    let lifeline = rig.context.routes.lifeline(address);
     rig.context.routes.watch().await;
     lifeline.cancelled().await;
-    assert!(!rig.context.drained.is_cancelled());
     // A new connection has a new lifeline.
-    assert!(!rig.context.routes.lifeline(address, &rig.context.drained).is_cancelled());
+    assert!(!rig.context.routes.lifeline(address).is_cancelled());
 }
 
 #[tokio::test]
@@ -355,7 +355,7 @@ async fn a_member_that_stops_keeps_its_connections() {
     let member = FakeMember::start().await;
     let stopped = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let rig = Rig::new(&[member.address, stopped], &[]).await;
-    let lifelines = [member.address, stopped].map(|member| rig.context.routes.lifeline(member, &rig.context.drained));
+    let lifelines = [member.address, stopped].map(|member| rig.context.routes.lifeline(member));
     rig.context.routes.watch().await;
     assert!(rig.context.routes.is_up(member.address));
     assert!(!rig.context.routes.is_up(stopped));

@@ -8,7 +8,7 @@ use laniakea_directory::Directory;
 use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{ServerTls, listener::Gate, routes::Routes};
+use super::{ServerTls, listener::Gate, mail::Budget, routes::Routes};
 use crate::{
     handoff::{Preamble, Protocol, SessionId, TlsFacts},
     session::Suspicion,
@@ -28,6 +28,8 @@ pub struct RouterContext {
     pub tls: ServerTls,
     /// Bounds on what one client may ask.
     pub limits: Limits,
+    /// What messages on their way may take of the process's memory.
+    pub memory: Budget,
     /// Counts connections.
     pub gate: Arc<Gate>,
     /// Networks that guess passwords.

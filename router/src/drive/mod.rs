@@ -34,4 +34,4 @@ pub use routes::Routes;
 pub use splice::{SpliceReport, splice};
 pub use stream::Stream;
 pub use tls::ServerTls;
-pub use upkeep::reload;
+pub use upkeep::{reload, watch};

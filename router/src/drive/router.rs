@@ -12,6 +12,7 @@ use super::{
     admin::RouterAdmin,
     client::serve_client,
     listener::{Gate, accept_loop, bind},
+    mail::Budget,
     tls::TlsError,
     upkeep::{keep_cache, load_cache, reload, report, watch},
 };
@@ -120,6 +121,7 @@ fn prepare(
         routes: Routes::new(directory.clone(), Dialler::default()),
         directory,
         tls: ServerTls::load(&config.tls)?,
+        memory: Budget::new(limits.memory_bytes_max),
         limits,
         gate,
         suspicion: parking_lot::Mutex::default(),

@@ -147,17 +147,29 @@ impl Routes {
         self.owners.lock().forget(account);
     }
 
-    /// Returns what ends the connections forwarded to a member: the process drains, or the member is silent for good.
+    /// Returns what ends the connections forwarded to a member: it is silent for good.
     ///
     /// A process that dies ends its connections itself. One that is frozen, or whose machine is gone, does not: its cluster
     /// fences it within two seconds, so nothing it still holds can be served by it again.
     #[must_use]
-    pub fn lifeline(&self, member: SocketAddr, drained: &CancellationToken) -> CancellationToken {
-        self.vigil.lifeline(member, drained)
+    pub fn lifeline(&self, member: SocketAddr) -> CancellationToken {
+        self.vigil.lifeline(member)
     }
 
-    /// Looks whether the members that connections are forwarded to still answer, so that clients which only listen are
-    /// not left with a member that is frozen or gone.
+    /// Does `work` that may take long with a member; `None` as soon as the member is known to be silent for good.
+    ///
+    /// For this [`Routes::watch`] must run.
+    pub async fn unless_lost<T>(&self, member: SocketAddr, work: impl Future<Output = T>) -> Option<T> {
+        let lifeline = self.lifeline(member);
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = lifeline.cancelled() => None,
+        }
+    }
+
+    /// Looks whether the members that somebody is connected to still answer, so that clients which only listen are not
+    /// left with a member that is frozen or gone.
     pub async fn watch(&self) {
         for member in self.vigil.watch().await {
             self.owners.lock().forget_member(member);

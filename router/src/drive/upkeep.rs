@@ -36,8 +36,8 @@ pub(super) async fn report(context: Arc<RouterContext>) {
     }
 }
 
-/// Looks after the members that connections are forwarded to.
-pub(super) async fn watch(context: Arc<RouterContext>) {
+/// Looks after the members that somebody is connected to.
+pub async fn watch(context: Arc<RouterContext>) {
     let mut ticks = tokio::time::interval(WATCH_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watching = async {

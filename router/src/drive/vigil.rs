@@ -83,8 +83,9 @@ impl Vigil {
         true
     }
 
-    pub(super) fn lifeline(&self, member: SocketAddr, drained: &CancellationToken) -> CancellationToken {
-        self.lifelines.entry(member).or_insert_with(|| drained.child_token()).clone()
+    /// Is cancelled when the member is lost; from now on it is looked after.
+    pub(super) fn lifeline(&self, member: SocketAddr) -> CancellationToken {
+        self.lifelines.entry(member).or_default().clone()
     }
 
     /// Does `work` with a member unless it is doubted meanwhile. A member that is doubted already is tried for want of a
@@ -186,11 +187,11 @@ mod tests {
 
     #[tokio::test]
     async fn connections_to_a_silent_member_end_and_those_to_one_that_refuses_do_not() {
-        let (vigil, drained) = (Vigil::new(Dialler::default()), CancellationToken::new());
-        let lifeline = vigil.lifeline(MEMBER, &drained);
+        let vigil = Vigil::new(Dialler::default());
+        let lifeline = vigil.lifeline(MEMBER);
         vigil.on_no_answer(MEMBER, long_ago(), &DialError::Connect(io::ErrorKind::ConnectionRefused.into()));
         assert!(!vigil.is_up(MEMBER) && !lifeline.is_cancelled());
         vigil.on_no_answer(MEMBER, long_ago(), &DialError::Silent);
-        assert!(lifeline.is_cancelled() && !drained.is_cancelled());
+        assert!(lifeline.is_cancelled());
     }
 }

@@ -228,8 +228,9 @@ impl Courier {
         // What was kept open speaks LMTP.
         let origin = Origin { kept: Arc::default(), ..origin.clone() };
         match self.engage(Dialect::Smtp, fellows, outgoing, &origin).await {
-            Ok(Engaged { client, recipients, .. }) => {
-                let (outcomes, _) = transfer(client, recipients, message).await;
+            Ok(Engaged { member, client, recipients }) => {
+                let transferred = self.front.routes.unless_lost(member, transfer(client, recipients, message));
+                let outcomes = transferred.await.map(|(outcomes, _)| outcomes).unwrap_or_default();
                 outcomes.first().map_or_else(unavailable, Outcome::reply)
             }
             Err(reply) => reply,
@@ -251,6 +252,7 @@ impl Courier {
         }
         let outgoing =
             Outgoing { reverse_path: message.reverse_path.as_ref(), parameters: &message.parameters, recipients };
+        let is_foreign = matches!(hop, NextHop::Foreign(_));
         let engaged = match hop {
             NextHop::Account(_) => return all(Outcome::unavailable()),
             NextHop::Owner(owner) => self.engage(Dialect::Lmtp, &[owner], outgoing, origin).await,
@@ -263,10 +265,13 @@ impl Courier {
             NextHop::Foreign(host) => engage_foreign(&host, self.domain(), outgoing).await,
         };
         match engaged {
+            // A server of another kind is not spoken to often enough to be kept, and is not looked after.
+            Ok(Engaged { client, recipients, .. }) if is_foreign => transfer(client, recipients, message).await.0,
             Ok(Engaged { member, client, recipients }) => {
-                let (outcomes, client) = transfer(client, recipients, message).await;
-                // A server of another kind is not spoken to often enough.
-                if let Some(client) = client.filter(|client| client.dialect() == Dialect::Lmtp) {
+                // What it did with the message nobody knows; delivery ids make it safe to come again.
+                let transferred = self.front.routes.unless_lost(member, transfer(client, recipients, message));
+                let Some((outcomes, client)) = transferred.await else { return all(Outcome::unavailable()) };
+                if let Some(client) = client {
                     origin.kept.put(member, client);
                 }
                 outcomes

@@ -8,13 +8,13 @@ use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use laniakea_router::{
-    drive::mail::{Exchange, resolve},
+    drive::mail::{Exchange, Share, resolve},
     handoff::TlsFacts,
     session::smtp::{Dialect, Envelope, Recipient},
     wire::smtp::{Mailbox, Reply},
 };
 
-use super::{MailService, budget::Share, courier::Origin, spool::SpoolError};
+use super::{MailService, courier::Origin, spool::SpoolError};
 use crate::{
     deliver::{Addressee, Message, Outcome, RECEIVED_MAX, Trace, name_deliveries, received_count},
     drive::clock,
@@ -113,7 +113,8 @@ impl Exchange for MemberExchange {
     }
 
     async fn begin(&mut self, envelope: Envelope, tls: Option<TlsFacts>) -> Result<(), Reply> {
-        let share = self.service.budget.begin(envelope.parameters.size).await.map_err(|_| no_room())?;
+        let memory = &self.service.member.front.memory;
+        let share = memory.begin(envelope.parameters.size).await.map_err(|_| no_room())?;
         self.origin.hello.clone_from(&envelope.hello.name);
         self.origin.tls.clone_from(&tls);
         let content = self.received(&envelope, tls.as_ref()).into_bytes();
@@ -127,7 +128,7 @@ impl Exchange for MemberExchange {
             return;
         }
         let size = incoming.content.len() as u64 + bytes.len() as u64;
-        if self.service.budget.grow(&mut incoming.share, size).is_err() {
+        if self.service.member.front.memory.grow(&mut incoming.share, size).is_err() {
             incoming.failure = Some(no_room());
             incoming.content = Vec::new();
             return;

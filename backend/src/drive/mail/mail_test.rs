@@ -16,7 +16,7 @@ use laniakea_directory::{
     AccountId, AccountRecord, Address, ClusterName, ClusterRecord, Directory, MemberName, Secret, Status,
 };
 use laniakea_router::{
-    drive::{RouterContext, Routes, ServerTls, listener::Gate},
+    drive::{RouterContext, Routes, ServerTls, listener::Gate, mail::Budget, watch},
     handoff::TicketKey,
     session::smtp::Recipient,
     wire::smtp::{MailParameters, Mailbox, RcptParameters, Reply, parse_reply},
@@ -128,6 +128,7 @@ impl Node {
             suspicion: Default::default(),
             directory,
             tls: ServerTls::load(&tls).unwrap(),
+            memory: Budget::new(limits.memory_bytes_max),
             limits,
             gate: Gate::new(1000, 2, 400),
             proxy_from: Vec::new(),
@@ -160,6 +161,7 @@ impl Node {
             let mail = MailService::new(member.clone(), MailSettings { host: "x.example".into(), handoff });
             let running = mail.clone();
             front.tasks.spawn(async move { running.run().await });
+            front.tasks.spawn(watch(front.clone()));
             let listen = |address| tokio::net::TcpListener::bind(address);
             let trusted = vec!["127.0.0.0/8".parse().unwrap()];
             front.tasks.spawn(accept_handoffs(listen(handoff).await.unwrap(), trusted, member.clone(), mail.clone()));

@@ -1,6 +1,5 @@
 //! Mail at a member: SMTP and LMTP connections, deliveries, and the shards of the queue.
 
-mod budget;
 mod courier;
 mod deliverer;
 mod exchange;
@@ -20,7 +19,6 @@ use laniakea_router::{
     session::smtp::{Dialect, Peer, Settings},
 };
 
-pub use budget::Budget;
 pub use courier::{Courier, Origin};
 pub use deliverer::Deliverer;
 pub use spool::{Spool, SpoolError};
@@ -46,7 +44,6 @@ pub struct MailService {
     member: Arc<Member>,
     courier: Arc<Courier>,
     spool: Arc<Spool>,
-    budget: Budget,
 }
 
 impl MailService {
@@ -55,13 +52,7 @@ impl MailService {
     pub fn new(member: Arc<Member>, settings: MailSettings) -> Arc<Self> {
         let deliverer = Arc::clone(&member) as Arc<dyn Deliverer>;
         let courier = Arc::new(Courier::new(Arc::clone(&member.front), deliverer, member.cluster_name.clone()));
-        Arc::new(Self {
-            spool: Arc::new(Spool::new(Arc::clone(&member))),
-            budget: Budget::new(member.front.limits.memory_bytes_max),
-            settings,
-            member,
-            courier,
-        })
+        Arc::new(Self { spool: Arc::new(Spool::new(Arc::clone(&member))), settings, member, courier })
     }
 
     /// Runs this member's share of the queue until the member shuts down; returns once its shards are at rest.
@@ -76,8 +67,8 @@ impl MailService {
             awaited: false,
             kept: Arc::default(),
         };
-        let workshop =
-            Workshop::new(Arc::clone(&self.courier), self.budget.clone(), self.settings.host.clone(), origin);
+        let memory = self.member.front.memory.clone();
+        let workshop = Workshop::new(Arc::clone(&self.courier), memory, self.settings.host.clone(), origin);
         Arc::clone(&self.spool).run(Arc::new(workshop), self.member.front.shutdown.clone()).await;
     }
 

@@ -7,14 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use laniakea_router::handoff::SessionId;
+use laniakea_router::{drive::mail::Budget, handoff::SessionId};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    budget::Budget,
-    courier::{Courier, Origin},
-};
+use super::courier::{Courier, Origin};
 use crate::{
     deliver::{Message, Outcome},
     drive::{
@@ -34,15 +31,15 @@ const RETRY: Duration = Duration::from_secs(5);
 /// What all runners of a member share.
 pub(super) struct Workshop {
     pub(super) courier: Arc<Courier>,
-    pub(super) budget: Budget,
+    pub(super) memory: Budget,
     pub(super) host: String,
     pub(super) origin: Origin,
     attempts: Semaphore,
 }
 
 impl Workshop {
-    pub(super) fn new(courier: Arc<Courier>, budget: Budget, host: String, origin: Origin) -> Self {
-        Self { courier, budget, host, origin, attempts: Semaphore::new(ATTEMPTS_MAX) }
+    pub(super) fn new(courier: Arc<Courier>, memory: Budget, host: String, origin: Origin) -> Self {
+        Self { courier, memory, host, origin, attempts: Semaphore::new(ATTEMPTS_MAX) }
     }
 }
 
@@ -153,7 +150,7 @@ impl Attempt {
     async fn run(self, now_ms: u64) -> bool {
         let workshop = Arc::clone(&self.workshop);
         let Ok(_place) = workshop.attempts.acquire().await else { return false };
-        let Ok(_share) = workshop.budget.take(self.entry.body.len()).await else { return false };
+        let Ok(_share) = workshop.memory.take(self.entry.body.len()).await else { return false };
         let Some(content) = self.read().await else { return false };
         let due: Vec<_> = self.entry.due(now_ms).map(|pending| (pending.place, pending.addressee.clone())).collect();
         let (places, addressees): (Vec<u32>, Vec<_>) = due.into_iter().unzip();

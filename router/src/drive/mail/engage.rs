@@ -124,7 +124,8 @@ impl Errand<'_> {
     }
 
     async fn open(&self, member: SocketAddr, mut client: MailClient) -> Result<Engaged, Option<Reply>> {
-        let recipients = client.begin(self.outgoing).await.map_err(|error| refusal(member, error))?;
+        let begun = self.routes.unless_lost(member, client.begin(self.outgoing)).await.ok_or(None)?;
+        let recipients = begun.map_err(|error| refusal(member, error))?;
         let refused = recipients.iter().find(|reply| !reply.is_success());
         let accepted = recipients.iter().any(Reply::is_success);
         match (self.need, refused) {

@@ -1,15 +1,15 @@
 //! LMTP on a router: the recipients are split by home cluster, the content streams to all of them at once, and every
 //! recipient gets its own reply. A cluster that is down or slow costs its own recipients a temporary failure, no other.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use laniakea_directory::ClusterName;
 use tokio::time::timeout;
 
 use super::{
-    Exchange, Handover, Kept, MailClient, Outgoing,
-    engage::{Errand, Need, ROUNDS},
+    Exchange, Handover, Kept,
+    leg::{self, Answer, ContentCopy, Leg, Post},
     resolve,
     smtp::{count, lost},
 };
@@ -33,19 +33,12 @@ pub(super) struct LmtpRelay {
     context: Arc<RouterContext>,
     recipients: usize,
     /// Replies that are known before the content is: refusals.
-    refused: Vec<(usize, Reply)>,
+    refused: Vec<Answer>,
+    /// One for each home cluster.
     legs: Vec<Leg>,
+    copy: ContentCopy,
     /// Left open by earlier transactions, for the next ones.
     kept: Kept,
-}
-
-/// The part of a message that goes to one cluster.
-struct Leg {
-    member: SocketAddr,
-    /// `None` once it failed.
-    client: Option<MailClient>,
-    /// Which recipients, by their place in the transaction.
-    places: Vec<usize>,
 }
 
 /// The recipients of one home cluster.
@@ -58,7 +51,8 @@ struct Group {
 
 impl LmtpRelay {
     pub(super) fn new(client: Client, context: Arc<RouterContext>) -> Self {
-        Self { client, context, recipients: 0, refused: Vec::new(), legs: Vec::new(), kept: Kept::default() }
+        let (refused, legs, copy, kept) = Default::default();
+        Self { client, context, recipients: 0, refused, legs, copy, kept }
     }
 
     /// Splits the recipients by home cluster; what has none is refused at once.
@@ -97,65 +91,53 @@ impl Exchange for LmtpRelay {
         Ok(recipient.address)
     }
 
-    async fn begin(&mut self, envelope: Envelope, tls: Option<TlsFacts>) -> Result<(), Reply> {
+    async fn begin(&mut self, mut envelope: Envelope, tls: Option<TlsFacts>) -> Result<(), Reply> {
         (self.recipients, self.refused, self.legs) = (envelope.recipients.len(), Vec::new(), Vec::new());
+        self.copy = ContentCopy::begin(&self.context.memory);
         let handover =
             Handover { preamble: self.client.preamble(Protocol::Lmtp, tls), hello: envelope.hello.name.clone() };
+        leg::name(&mut envelope.recipients);
         let groups = self.split(&envelope).await;
-        let plans: Vec<_> = groups
-            .into_iter()
-            .map(|group| {
-                let candidates = self.context.routes.plan(group.key, &group.members, None);
-                (group.places, candidates)
-            })
-            .collect();
-        let (context, kept, envelope, handover) = (&self.context, &self.kept, &envelope, &handover);
-        let engagements = plans.into_iter().map(|(places, candidates)| async move {
-            let recipients: Vec<Recipient> =
-                places.iter().filter_map(|&place| envelope.recipients.get(place).cloned()).collect();
-            let errand = Errand {
-                routes: &context.routes,
-                dialect: Dialect::Lmtp,
-                handover,
-                outgoing: Outgoing::of(envelope, &recipients),
-                need: Need::AnyRecipient,
-                rounds: ROUNDS,
-                kept,
-            };
-            (errand.engage(&candidates).await, places)
-        });
-        for (engaged, places) in join_all(engagements).await {
-            match engaged {
-                Ok(engaged) => {
-                    let (accepted, refused): (Vec<_>, Vec<_>) =
-                        places.into_iter().zip(engaged.recipients).partition(|(_, reply)| reply.is_success());
-                    self.refused.extend(refused);
-                    let places = accepted.into_iter().map(|(place, _)| place).collect();
-                    self.legs.push(Leg { member: engaged.member, client: Some(engaged.client), places });
+        let post = Post { routes: &self.context.routes, kept: &self.kept };
+        let engagements = groups.into_iter().map(|Group { key, members, places, .. }| {
+            let candidates = post.routes.plan(key, &members, None);
+            let recipients = places.iter().filter_map(|&place| envelope.recipients.get(place).cloned()).collect();
+            let envelope = Envelope { recipients, ..envelope.clone() };
+            let mut leg = Leg::new(Dialect::Lmtp, handover.clone(), envelope, places.clone(), candidates);
+            async move {
+                match leg.engage(post).await {
+                    Ok(refused) => (Some(leg), refused),
+                    Err(reply) => (None, places.into_iter().map(|place| (place, reply.clone())).collect()),
                 }
-                Err(reply) => self.refused.extend(places.into_iter().map(|place| (place, reply.clone()))),
             }
+        });
+        for (leg, refused) in join_all(engagements).await {
+            self.legs.extend(leg);
+            self.refused.extend(refused);
         }
         Ok(())
     }
 
     async fn content(&mut self, bytes: Vec<u8>) {
-        join_all(self.legs.iter_mut().map(|leg| leg.content(&bytes))).await;
+        self.copy.push(&self.context.memory, &bytes);
+        let post = Post { routes: &self.context.routes, kept: &self.kept };
+        let bytes = bytes.as_slice();
+        join_all(self.legs.iter_mut().map(|leg| async move {
+            if timeout(LEG_DEADLINE, leg.content(post, bytes)).await.is_err() {
+                leg.leave();
+            }
+        }))
+        .await;
     }
 
     async fn end(&mut self) -> Vec<Reply> {
         let mut replies = vec![lost(); self.recipients];
-        let mut legs = std::mem::take(&mut self.legs);
-        let ends = join_all(legs.iter_mut().map(Leg::end)).await;
-        let answers = legs.iter().zip(ends).flat_map(|(leg, answers)| leg.places.iter().copied().zip(answers));
-        for (place, reply) in answers.chain(std::mem::take(&mut self.refused)) {
+        let (legs, copy) = (std::mem::take(&mut self.legs), std::mem::take(&mut self.copy));
+        let post = Post { routes: &self.context.routes, kept: &self.kept };
+        let ends = join_all(legs.into_iter().map(|leg| leg.end(post, copy.bytes()))).await;
+        for (place, reply) in ends.into_iter().flatten().chain(std::mem::take(&mut self.refused)) {
             if let Some(slot) = replies.get_mut(place) {
                 *slot = reply;
-            }
-        }
-        for leg in legs {
-            if let Some(client) = leg.client {
-                self.kept.put(leg.member, client);
             }
         }
         count(&replies);
@@ -164,30 +146,6 @@ impl Exchange for LmtpRelay {
 
     async fn abort(&mut self) {
         self.legs.clear();
-    }
-}
-
-impl Leg {
-    async fn content(&mut self, bytes: &[u8]) {
-        let Some(client) = &mut self.client else { return };
-        if !matches!(timeout(LEG_DEADLINE, client.content(bytes)).await, Ok(Ok(()))) {
-            tracing::info!(member = %self.member, "a member failed in the middle of a message");
-            self.client = None;
-        }
-    }
-
-    /// One reply per accepted recipient.
-    async fn end(&mut self) -> Vec<Reply> {
-        let mut replies = Vec::new();
-        if let Some(client) = &mut self.client {
-            let (arrived, outcome) = client.end(self.places.len()).await;
-            replies = arrived;
-            if let Err(error) = outcome {
-                tracing::info!(member = %self.member, %error, "a member was lost before all its replies");
-                self.client = None;
-            }
-        }
-        replies.resize_with(self.places.len(), lost);
-        replies
+        self.copy = ContentCopy::default();
     }
 }

@@ -1,13 +1,15 @@
 //! Mail on a router: SMTP and LMTP from the outside, handed on to members.
 //!
 //! The router holds no mail. A recipient is accepted or refused by what the directory says; content streams to members as
-//! it comes, no faster than they take it; and a positive reply is only ever a member's own. Members use [`converse`],
-//! [`MailClient`] and [`resolve`] as well.
+//! it comes, no faster than they take it; and a positive reply is only ever a member's own. A member that is lost before
+//! its reply is replaced by another one. Members use [`converse`], [`MailClient`] and [`resolve`] as well.
 
+mod budget;
 mod client;
 mod converse;
 mod engage;
 mod kept;
+mod leg;
 mod lmtp;
 #[cfg(test)]
 mod relay_test;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use tracing::Instrument;
 
+pub use budget::{Budget, Share};
 pub use client::{ClientError, Handover, MailClient, Outgoing};
 pub use converse::{Connection, Exchange, Farewell, converse};
 pub use engage::{Engaged, Errand, Need};

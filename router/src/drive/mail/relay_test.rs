@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,8 +19,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
 use crate::{
-    drive::{Routes, ServerTls, header::receive_preamble, listener::Gate, test_tls::TestTls},
+    drive::{Routes, ServerTls, header::receive_preamble, listener::Gate, test_tls::TestTls, watch},
     handoff::{Preamble, SessionId, TlsFacts},
+    route::{Member, RouteKey},
     session::smtp::{Envelope, Recipient},
     wire::smtp::{Mailbox, Reply, parse_reply},
 };
@@ -28,6 +32,8 @@ enum Manner {
     Takes,
     /// Drops the connection instead of answering.
     Dies,
+    /// Says nothing any more, in this connection or any other.
+    Freezes,
     /// Answers RCPT for `b@x.example` with 550.
     RefusesB,
 }
@@ -35,7 +41,8 @@ enum Manner {
 #[derive(Clone)]
 struct FakeMember {
     address: SocketAddr,
-    manner: Manner,
+    manner: Arc<Mutex<Manner>>,
+    frozen: Arc<AtomicBool>,
     taken: Arc<Mutex<Vec<Taken>>>,
 }
 
@@ -44,13 +51,16 @@ struct Taken {
     preamble: Preamble,
     hello: String,
     recipients: Vec<String>,
+    ids: Vec<u128>,
     content: Vec<u8>,
 }
 
 impl FakeMember {
     async fn start(manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let member = Self { address: listener.local_addr().unwrap(), manner, taken: Arc::default() };
+        let (frozen, taken) = Default::default();
+        let member =
+            Self { address: listener.local_addr().unwrap(), manner: Arc::new(Mutex::new(manner)), frozen, taken };
         let serving = member.clone();
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
@@ -61,6 +71,10 @@ impl FakeMember {
     }
 
     async fn serve(self, mut tcp: TcpStream) {
+        if self.frozen.load(Ordering::Relaxed) {
+            // As the kernel does for a frozen process: the connection stands, and nothing comes.
+            let () = std::future::pending().await;
+        }
         let preamble = receive_preamble(&mut tcp).await.unwrap();
         let dialect = if preamble.protocol.as_str() == "lmtp" { Dialect::Lmtp } else { Dialect::Smtp };
         let settings = Settings {
@@ -83,6 +97,10 @@ impl FakeMember {
         }
     }
 
+    fn manner(&self) -> Manner {
+        *self.manner.lock().unwrap()
+    }
+
     fn taken(&self) -> Vec<Taken> {
         self.taken.lock().unwrap().clone()
     }
@@ -99,7 +117,7 @@ struct Memory {
 
 impl Exchange for Memory {
     async fn resolve(&mut self, recipient: Recipient) -> Result<Mailbox, Reply> {
-        if self.member.manner == Manner::RefusesB && recipient.address.local() == "b" {
+        if self.member.manner() == Manner::RefusesB && recipient.address.local() == "b" {
             return Err(Reply::new(550, (5, 1, 1), "not here"));
         }
         Ok(recipient.address)
@@ -116,23 +134,26 @@ impl Exchange for Memory {
     }
 
     async fn end(&mut self) -> Vec<Reply> {
-        if self.member.manner == Manner::Dies {
-            self.shutdown.cancel();
-            return std::future::pending().await;
-        }
         let envelope = self.envelope.take().unwrap();
         let recipients: Vec<String> =
             envelope.recipients.iter().map(|recipient| recipient.address.to_string()).collect();
         let replies =
             recipients.iter().map(|recipient| Reply::new(250, (2, 0, 0), format!("took {recipient}"))).collect();
+        let ids = envelope.recipients.iter().filter_map(|recipient| recipient.parameters.delivery_id).collect();
         let taken = Taken {
             preamble: self.preamble.clone(),
             hello: envelope.hello.name,
             recipients,
+            ids,
             content: self.content.clone(),
         };
         self.member.taken.lock().unwrap().push(taken);
-        replies
+        match self.member.manner() {
+            Manner::Takes | Manner::RefusesB => return replies,
+            Manner::Dies => self.shutdown.cancel(),
+            Manner::Freezes => self.member.frozen.store(true, Ordering::Relaxed),
+        }
+        std::future::pending().await
     }
 
     async fn abort(&mut self) {
@@ -184,6 +205,7 @@ impl Rig {
             routes: Routes::new(directory.clone(), Default::default()),
             directory,
             tls: ServerTls::load(&files.settings()).unwrap(),
+            memory: Budget::new(limits.memory_bytes_max),
             limits,
             gate: Gate::new(100, 2, 40),
             suspicion: Default::default(),
@@ -192,6 +214,7 @@ impl Rig {
             drained: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
+        tokio::spawn(watch(context.clone()));
         Self { context, _files: files }
     }
 
@@ -344,4 +367,46 @@ async fn a_cluster_that_is_down_costs_only_its_own_recipients() {
     let mut caller = rig.connect(Dialect::Lmtp).await;
     let replies = caller.sends(&["c@x.example", "a@x.example"], "x\r\n", 2).await;
     assert_eq!(replies, ["250 2.1.5", "250 2.1.5", "451 4.3.0", "250 2.0.0"]);
+}
+
+/// Two members of one cluster, in the order in which mail for account a tries them.
+async fn first_and_second() -> (FakeMember, FakeMember, Rig) {
+    let pair = [FakeMember::start(Manner::Takes).await, FakeMember::start(Manner::Takes).await];
+    let rig = Rig::new(&pair.each_ref().map(|member| member.address), &[]);
+    let members = pair.each_ref().map(|one| Member { name: one.address.to_string(), address: one.address });
+    let key = RouteKey::of_account(AccountId(uuid::Uuid::from_u128(1)));
+    let first = rig.context.routes.plan(key, &members, None)[0];
+    let [one, two] = pair;
+    if one.address == first { (one, two, rig) } else { (two, one, rig) }
+}
+
+#[tokio::test]
+async fn a_member_that_is_lost_with_the_message_is_replaced_and_the_deliveries_keep_their_names() {
+    for (manner, dialect) in [
+        (Manner::Dies, Dialect::Smtp),
+        (Manner::Dies, Dialect::Lmtp),
+        (Manner::Freezes, Dialect::Smtp),
+        (Manner::Freezes, Dialect::Lmtp),
+    ] {
+        let (first, second, rig) = first_and_second().await;
+        *first.manner.lock().unwrap() = manner;
+        let mut caller = rig.connect(dialect).await;
+        let expected = if dialect == Dialect::Smtp { 1 } else { 2 };
+        let replies = caller.sends(&["a@x.example", "b@x.example"], "..x\r\n", expected).await;
+        assert_eq!(replies[2..], ["250 2.0.0", "250 2.0.0"][..expected]);
+        let (lost, taken) = (first.taken().remove(0), second.taken().remove(0));
+        assert_eq!((lost.ids.len(), &lost.ids, &lost.recipients), (2, &taken.ids, &taken.recipients));
+        assert_eq!((&taken.content[..], &lost.content), (&b".x\r\n"[..], &taken.content));
+        assert_eq!((first.taken().len(), second.taken().len()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_message_too_large_to_be_kept_must_come_again() {
+    let (first, second, rig) = first_and_second().await;
+    *first.manner.lock().unwrap() = Manner::Dies;
+    let mut caller = rig.connect(Dialect::Smtp).await;
+    let content = ("x".repeat(70) + "\r\n").repeat(20_000);
+    assert_eq!(caller.sends(&["a@x.example"], &content, 1).await, ["250 2.1.5", "451 4.3.0"]);
+    assert!(second.taken().is_empty());
 }

@@ -5,8 +5,8 @@ use std::{net::SocketAddr, sync::Arc};
 use laniakea_directory::AccountRecord;
 
 use super::{
-    Exchange, Handover, Kept, MailClient, Outgoing,
-    engage::{Errand, Need, ROUNDS},
+    Exchange, Handover, Kept,
+    leg::{self, ContentCopy, Leg, Post},
     resolve,
 };
 use crate::{
@@ -24,15 +24,16 @@ use crate::{
 pub(super) struct SmtpRelay {
     client: Client,
     context: Arc<RouterContext>,
-    /// The member that takes the message at hand.
-    engaged: Option<(SocketAddr, MailClient)>,
+    /// The message at hand.
+    leg: Option<Leg>,
+    copy: ContentCopy,
     /// Left open by earlier transactions, for the next ones.
     kept: Kept,
 }
 
 impl SmtpRelay {
     pub(super) fn new(client: Client, context: Arc<RouterContext>) -> Self {
-        Self { client, context, engaged: None, kept: Kept::default() }
+        Self { client, context, leg: None, copy: ContentCopy::default(), kept: Kept::default() }
     }
 
     /// The members to try: those of the first recipient's home cluster, then everybody else, for any cluster can queue
@@ -60,50 +61,38 @@ impl Exchange for SmtpRelay {
         Ok(recipient.address)
     }
 
-    async fn begin(&mut self, envelope: Envelope, tls: Option<TlsFacts>) -> Result<(), Reply> {
+    async fn begin(&mut self, mut envelope: Envelope, tls: Option<TlsFacts>) -> Result<(), Reply> {
         let first = envelope.recipients.first().ok_or_else(|| Reply::new(503, (5, 5, 1), "no valid recipients"))?;
         let account = resolve(&self.context.directory, &first.address, &self.context.domain).await?;
         let handover =
             Handover { preamble: self.client.preamble(Protocol::Smtp, tls), hello: envelope.hello.name.clone() };
-        let errand = Errand {
-            routes: &self.context.routes,
-            dialect: Dialect::Smtp,
-            handover: &handover,
-            outgoing: Outgoing::of(&envelope, &envelope.recipients),
-            need: Need::EveryRecipient,
-            rounds: ROUNDS,
-            kept: &self.kept,
-        };
-        let candidates = self.candidates(&account).await;
-        let engaged = errand.engage(&candidates).await?;
-        self.engaged = Some((engaged.member, engaged.client));
+        leg::name(&mut envelope.recipients);
+        let places = (0..envelope.recipients.len()).collect();
+        let mut leg = Leg::new(Dialect::Smtp, handover, envelope, places, self.candidates(&account).await);
+        leg.engage(Post { routes: &self.context.routes, kept: &self.kept }).await?;
+        self.copy = ContentCopy::begin(&self.context.memory);
+        self.leg = Some(leg);
         Ok(())
     }
 
     async fn content(&mut self, bytes: Vec<u8>) {
-        let Some((member, client)) = &mut self.engaged else { return };
-        if let Err(error) = client.content(&bytes).await {
-            tracing::info!(%member, %error, "a member failed in the middle of a message");
-            self.engaged = None;
-        }
+        let Some(leg) = &mut self.leg else { return };
+        self.copy.push(&self.context.memory, &bytes);
+        leg.content(Post { routes: &self.context.routes, kept: &self.kept }, &bytes).await;
     }
 
     async fn end(&mut self) -> Vec<Reply> {
-        let Some((member, mut client)) = self.engaged.take() else { return vec![lost()] };
-        let (mut replies, outcome) = client.end(1).await;
-        match outcome {
-            Ok(()) => self.kept.put(member, client),
-            Err(error) => tracing::info!(%member, %error, "a member was lost before its reply"),
-        }
-        count(&replies);
-        // Without a reply nobody knows whether the member took it; the client must come again (RFC 5321 §6.1).
-        replies.resize_with(1, lost);
-        replies
+        let (leg, copy) = (self.leg.take(), std::mem::take(&mut self.copy));
+        let Some(leg) = leg else { return vec![lost()] };
+        let answers = leg.end(Post { routes: &self.context.routes, kept: &self.kept }, copy.bytes()).await;
+        // Without a reply nobody knows whether a member took it; the client must come again (RFC 5321 §6.1).
+        let reply = answers.into_iter().next().map_or_else(lost, |(_, reply)| reply);
+        count(std::slice::from_ref(&reply));
+        vec![reply]
     }
 
     async fn abort(&mut self) {
-        // Without its end, the member forgets the message.
-        self.engaged = None;
+        (self.leg, self.copy) = Default::default();
     }
 }
 

@@ -17,7 +17,7 @@ mod machine_test;
 mod pace;
 mod replies;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -143,6 +143,20 @@ pub struct Recipient {
     pub parameters: RcptParameters,
 }
 
+/// Names the deliveries of one transaction, in the order of its recipients: what was named before keeps its name, the same
+/// address twice is one delivery. Under its name a delivery may be tried again anywhere; its account takes it once.
+#[must_use]
+pub fn delivery_ids(recipients: &[Recipient], transaction: u128) -> Vec<u128> {
+    let mut first_of = HashMap::new();
+    let name = |(place, recipient): (usize, &Recipient)| {
+        let given = recipient.parameters.delivery_id;
+        let fresh = given.unwrap_or(transaction.wrapping_add(place as u128));
+        let known = *first_of.entry(recipient.address.as_str().to_lowercase()).or_insert(fresh);
+        given.unwrap_or(known)
+    };
+    recipients.iter().enumerate().map(name).collect()
+}
+
 impl Settings {
     /// What EHLO or LHLO answers after the first line (RFC 5321 §4.1.1.1).
     fn capabilities(&self, tls: bool) -> Vec<Cow<'static, str>> {
@@ -161,5 +175,21 @@ impl Settings {
             Peer::Router => all.push("XDELIVERYID".into()),
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_given_twice_is_one_delivery() {
+        let recipient = |address: &str, delivery_id| Recipient {
+            address: Mailbox::parse(address).unwrap(),
+            parameters: RcptParameters { delivery_id, ..Default::default() },
+        };
+        let recipients =
+            [recipient("a@b", None), recipient("c@b", None), recipient("A@B", None), recipient("d@b", Some(7))];
+        assert_eq!(delivery_ids(&recipients, 100), [100, 101, 100, 7]);
     }
 }

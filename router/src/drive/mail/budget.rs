@@ -1,4 +1,4 @@
-//! How much of a member's memory messages may take while they are on their way.
+//! How much of a process's memory messages may take while they are on their way.
 //!
 //! What is needed to begin is waited for; what a message grows beyond that is taken only if it is there. So no two
 //! messages ever wait for one another.
@@ -44,6 +44,15 @@ impl Budget {
     pub fn new(bytes_max: u64) -> Self {
         let total = u32::try_from(bytes_max / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
         Self { units: Arc::new(Semaphore::new(total as usize)), total }
+    }
+
+    /// A share of nothing, to be grown.
+    ///
+    /// # Errors
+    /// `Exhausted`: never, as nothing is asked for.
+    pub fn nothing(&self) -> Result<Share, Exhausted> {
+        let permit = Arc::clone(&self.units).try_acquire_many_owned(0).map_err(|_| Exhausted)?;
+        Ok(Share { permit })
     }
 
     /// Takes room for the beginning of a message that was announced with this size; waits for it a while.
