@@ -335,7 +335,7 @@ pub struct ClusterTiming {
     pub read_lease: Duration,
     /// Between ticks of an idle member. Default 500 ms.
     pub tick_idle: Duration,
-    /// Least time between ticks of a busy member. Default 2 ms.
+    /// Between ticks of a busy member at most; less where a tick is fast. Default 2 ms.
     pub tick_busy: Duration,
     /// How long a claim is tried. Default 10 s.
     pub claim: Duration,

@@ -245,7 +245,7 @@ const TIMING: &[Key] = &[
     key("dead", Duration, Else("2s"), "Silence after which a member is dead."),
     key("read_lease", Duration, Else("1200ms"), "How long reads go on from the send time of the last answered ping."),
     key("tick_idle", Duration, Else("500ms"), "Between ticks of an idle member."),
-    key("tick_busy", Duration, Else("2ms"), "Least time between ticks of a busy member."),
+    key("tick_busy", Duration, Else("2ms"), "Between ticks of a busy member at most; less where a tick is fast."),
     key("claim", Duration, Else("10s"), "How long a claim is tried."),
     key("release", Duration, Else("5s"), "How long a member may take to release an account before it is fenced."),
     key("stop", Duration, Else("10s"), "How long a member that is told to stop may take to give everything back."),

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::{Epoch, Grant, Moment, OwnableId},
-    drive::control::{self, ClusterHandle},
+    drive::control::{self, ClusterHandle, Fenced},
     store::{Batch, Reader, fs::RealFs},
     worker::{
         Closing, CommitError, End, Job, RecoverError, ReplayError, Snapshot, State, Step, Worker, WorkerTiming, Write,
@@ -121,7 +121,8 @@ impl<S: State> Owned<S> {
             exclusive: AtomicBool::new(false),
             entered: AtomicBool::new(false),
         });
-        let driver = Driver { shared: Arc::clone(&shared), worker, inbox, cluster, timing, is_recalled: false };
+        let driver =
+            Driver { shared: Arc::clone(&shared), worker, inbox, cluster, timing, is_recalled: false, tick: None };
         tokio::spawn(driver.run());
         Ok(Self { shared })
     }
@@ -249,6 +250,8 @@ struct Driver<S: State> {
     cluster: ClusterHandle,
     timing: WorkerTiming,
     is_recalled: bool,
+    /// What became of the tick after the batch that was written last.
+    tick: Option<Result<(), Fenced>>,
 }
 
 impl<S: State> Driver<S> {
@@ -265,9 +268,7 @@ impl<S: State> Driver<S> {
                     self.write(write).await
                 }
                 Step::Validate => {
-                    let validated = timeout(self.timing.commit, self.cluster.validate()).await;
-                    let validated = validated.map_err(|_| CommitError::Storage);
-                    self.worker.validated(validated.and_then(|tick| tick.map_err(|_| CommitError::Fenced)))
+                    self.worker.validated(self.tick.take().unwrap_or(Err(Fenced)).map_err(|_| CommitError::Fenced))
                 }
                 Step::Show(answers) => {
                     metrics::histogram!("laniakea_member_commit_seconds").record(commit_begun.elapsed().as_secs_f64());
@@ -318,10 +319,25 @@ impl<S: State> Driver<S> {
         step
     }
 
+    /// Writes, and once that is synced waits for a tick, with one way to another thread and one back.
     async fn write(&mut self, write: Box<Write<RealFs>>) -> Step<S, RealFs> {
-        let written = timeout(self.timing.commit, spawn_blocking(move || write.run())).await;
-        // In time, and without a panic.
-        let written = written.ok().and_then(Result::ok);
+        let (done, outcome) = oneshot::channel();
+        let cluster = self.cluster.clone();
+        // Not waited for beyond the deadline; a panic drops `done`.
+        drop(spawn_blocking(move || {
+            let written = write.run();
+            if written.error().is_some() {
+                let _ = done.send((written, None));
+            } else {
+                cluster.validate_blocking(move |tick| {
+                    let _ = done.send((written, Some(tick)));
+                });
+            }
+        }));
+        let outcome = timeout(self.timing.commit, outcome).await;
+        let (written, tick) =
+            outcome.ok().and_then(Result::ok).map_or((None, None), |(written, tick)| (Some(written), tick));
+        self.tick = tick;
         if let Some(error) = written.as_ref().and_then(Written::error) {
             tracing::error!(ownable = %self.shared.id, %error, "a batch could not be written");
         }

@@ -13,6 +13,8 @@ mod observe;
 mod probing;
 mod settings;
 mod ticker;
+#[cfg(test)]
+mod ticker_test;
 
 use std::{
     collections::BTreeSet,
@@ -228,7 +230,17 @@ impl ClusterHandle {
     /// # Errors
     /// [`Fenced`] when this member may promise nothing any more.
     pub async fn validate(&self) -> Result<(), Fenced> {
-        self.shared.ticker.validate().await
+        let (done, answer) = oneshot::channel();
+        self.shared.ticker.validate(move |validated| {
+            // Whoever went away does not want to know.
+            let _ = done.send(validated);
+        });
+        answer.await.unwrap_or(Err(Fenced))
+    }
+
+    /// The same from a thread that may block: `then` is told, once, on this thread or another, and must not block.
+    pub(crate) fn validate_blocking(&self, then: impl FnOnce(Result<(), Fenced>) + Send + 'static) {
+        self.shared.ticker.validate_blocking(then);
     }
 
     /// Permits the answer to a read: at once within the read lease, else like [`ClusterHandle::validate`].
@@ -418,7 +430,9 @@ impl Joined {
                 JoinStep::Ask(call) => clerk.ask(call),
                 JoinStep::Appeared(peer, call) => {
                     let (incarnation, fenced) = (peer.incarnation, fenced.clone());
-                    match Ticker::start(arbiter.clone(), incarnation, &settings.timing, fenced) {
+                    let (arbiter, entry) = (arbiter.clone(), incarnation.clone());
+                    let rename = move |name: &mut _, sees| arbiter.tick(&entry, name, sees);
+                    match Ticker::start(rename, incarnation, &settings.timing, fenced) {
                         Ok(started) => ticker = Some(started),
                         Err(error) => break Err(StartError::Thread(error)),
                     }

@@ -1,11 +1,16 @@
-//! The tick: one thread that renames this member's entry, whenever somebody waits for it and now and then besides.
+//! The tick: this member's entry is renamed whenever somebody waits for it, and now and then besides.
 //!
 //! The commit rule hangs on one thing here: whoever waits is taken off the list *before* the tick begins, so the tick that
 //! satisfies a waiter began after the waiter asked. A tick that failed for other reasons than a fence is repeated; the
-//! waiters stay. A stalled filesystem stalls this thread and nothing else.
+//! waiters stay. One tick at a time is under way. Who has a thread that may block, and finds a tick due, makes it there
+//! and then; everybody else leaves it to the thread `cluster-tick`. A stalled filesystem stalls these threads and nothing
+//! else.
+//!
+//! Ticks follow one another at a distance of [`SHARE`] times what the last one took, `tick_busy` at most: a fast filesystem
+//! is asked as soon as somebody waits, a slow one gathers who waits, and neither is kept busy with ticks alone.
 
 use std::{
-    io,
+    fmt, io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,49 +18,80 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use laniakea_config::ClusterTiming;
 
 use super::Fenced;
 use crate::{
-    cluster::{Arbiter, Incarnation, Moment, Slots, TickError, TickName},
+    cluster::{Incarnation, Moment, Slots, TickError, TickName},
     drive::control::clock,
 };
 
 /// How long to wait after a tick that failed.
 const RETRY: Duration = Duration::from_millis(20);
 
+/// A tick begins this many times the length of the last one after it began: an eighth of one thread at most renames.
+const SHARE: u32 = 8;
+
+/// What is to happen when a tick that began after the question has succeeded, or when none will.
+type Waiter = Box<dyn FnOnce(Result<(), Fenced>) + Send>;
+
+/// Renames the entry once: [`crate::cluster::Arbiter::tick`].
+type Rename = Box<dyn Fn(&mut TickName, Slots) -> Result<(), TickError> + Send + Sync>;
+
 /// The tick of one incarnation. Clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Ticker {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
     wake: Condvar,
+    rename: Rename,
+    incarnation: Incarnation,
+    busy: Duration,
+    idle: Duration,
     /// When the last successful tick began.
     begun: AtomicU64,
     fenced: CancellationToken,
 }
 
-#[derive(Debug, Default)]
+impl fmt::Debug for Ticker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ticker").field(&self.shared.incarnation).finish()
+    }
+}
+
+#[derive(Default)]
 struct State {
-    waiters: Vec<oneshot::Sender<()>>,
+    waiters: Vec<Waiter>,
     sees: Slots,
     /// The fellows should soon read something new.
     is_news: bool,
     stopped: bool,
+    is_under_way: bool,
+    name: TickName,
+    /// Not before, even if somebody waits. Nothing before the first tick.
+    soonest: Option<Instant>,
+    /// Then, even if nobody waits.
+    latest: Option<Instant>,
+}
+
+impl State {
+    /// When the next tick is due; nothing when that is now. A tick under way is waited for elsewhere.
+    fn due(&self) -> Option<Instant> {
+        let is_wanted = !self.waiters.is_empty() || self.is_news;
+        if is_wanted { self.soonest } else { self.latest }.filter(|due| *due > Instant::now())
+    }
 }
 
 impl Ticker {
     /// Begins to tick for an incarnation that has appeared. `fenced` is cancelled when a tick proves the fence.
     pub(super) fn start(
-        arbiter: Arc<dyn Arbiter>,
+        rename: impl Fn(&mut TickName, Slots) -> Result<(), TickError> + Send + Sync + 'static,
         incarnation: Incarnation,
         timing: &ClusterTiming,
         fenced: CancellationToken,
@@ -63,31 +99,38 @@ impl Ticker {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             wake: Condvar::new(),
+            rename: Box::new(rename),
+            incarnation,
+            busy: timing.tick_busy,
+            idle: timing.tick_idle,
             begun: AtomicU64::new(clock::now().as_micros()),
             fenced,
         });
-        let (busy, idle) = (timing.tick_busy, timing.tick_idle);
-        let run = Run { shared: shared.clone(), arbiter, incarnation, busy, idle };
-        std::thread::Builder::new().name("cluster-tick".into()).spawn(move || run.run())?;
+        let ticking = Arc::clone(&shared);
+        std::thread::Builder::new().name("cluster-tick".into()).spawn(move || ticking.run())?;
         Ok(Self { shared })
     }
 
-    /// Resolves when a tick that began after this call has succeeded.
-    pub(super) async fn validate(&self) -> Result<(), Fenced> {
-        let (done, wait) = oneshot::channel();
-        {
-            let mut state = self.shared.state.lock();
-            if state.stopped {
-                return Err(Fenced);
-            }
-            state.waiters.push(done);
-            // Only the first waiter wakes the thread: it takes the others along.
-            if state.waiters.len() == 1 {
-                self.shared.wake.notify_one();
-            }
+    /// Calls `then`, on any thread and once, when a tick that began after this call has succeeded, or when none will. It
+    /// must not block. Never blocks itself.
+    pub(super) fn validate(&self, then: impl FnOnce(Result<(), Fenced>) + Send + 'static) {
+        let state = self.shared.wait_in_line(Box::new(then));
+        // Only the first waiter wakes the thread: it takes the others along, as does a tick under way when it has ended.
+        if state.is_some_and(|state| state.waiters.len() == 1 && !state.is_under_way) {
+            self.shared.wake.notify_one();
         }
-        // A dropped sender means that no tick will ever come.
-        wait.await.map_err(|_| Fenced)
+    }
+
+    /// The same for a thread that may block: it makes the tick itself when one is due.
+    pub(super) fn validate_blocking(&self, then: impl FnOnce(Result<(), Fenced>) + Send + 'static) {
+        let Some(state) = self.shared.wait_in_line(Box::new(then)) else { return };
+        if state.is_under_way {
+            // Whoever makes it wakes the thread for those who came meanwhile.
+        } else if state.due().is_none() {
+            self.shared.tick(state);
+        } else if state.waiters.len() == 1 {
+            self.shared.wake.notify_one();
+        }
     }
 
     /// Resolves when the last successful tick is older than `patience`: the storage does not answer this member.
@@ -118,74 +161,105 @@ impl Ticker {
     pub(super) fn stop(&self) {
         let mut state = self.shared.state.lock();
         state.stopped = true;
-        state.waiters.clear();
         self.shared.wake.notify_one();
+        refuse(state);
     }
 }
 
-/// The thread's own part.
-struct Run {
-    shared: Arc<Shared>,
-    arbiter: Arc<dyn Arbiter>,
-    incarnation: Incarnation,
-    busy: Duration,
-    idle: Duration,
+/// Nobody who waits will be satisfied.
+fn refuse(mut state: MutexGuard<'_, State>) {
+    let waiters = std::mem::take(&mut state.waiters);
+    drop(state);
+    for then in waiters {
+        then(Err(Fenced));
+    }
 }
 
-impl Run {
-    fn run(self) {
-        let mut name = TickName::default();
-        let mut last: Option<Instant> = None;
-        while let Some((waiters, sees)) = self.wait(last) {
-            last = Some(Instant::now());
-            let begun = clock::now();
-            match self.arbiter.tick(&self.incarnation, &mut name, sees) {
-                Ok(()) => self.succeed(begun, waiters),
-                Err(TickError::Fenced) => return self.end(),
-                Err(TickError::Io(error)) => {
-                    tracing::warn!(incarnation = %self.incarnation, %error, "the tick failed and is tried again");
-                    metrics::counter!("laniakea_cluster_tick_errors_total").increment(1);
-                    self.shared.state.lock().waiters.extend(waiters);
-                    std::thread::sleep(RETRY);
+impl Shared {
+    /// Puts somebody on the list; refused at once when no tick will come.
+    fn wait_in_line(&self, then: Waiter) -> Option<MutexGuard<'_, State>> {
+        let mut state = self.state.lock();
+        if state.stopped {
+            drop(state);
+            then(Err(Fenced));
+            return None;
+        }
+        state.waiters.push(then);
+        Some(state)
+    }
+
+    /// The thread's own part.
+    fn run(&self) {
+        let mut state = self.state.lock();
+        while !state.stopped {
+            if state.is_under_way {
+                // Somebody else makes it. Nobody wakes this thread when it has ended and nobody waits.
+                self.wake.wait_for(&mut state, self.idle);
+            } else if let Some(due) = state.due() {
+                self.wake.wait_until(&mut state, due);
+            } else {
+                self.tick(state);
+                state = self.state.lock();
+            }
+        }
+    }
+
+    /// Ticks, for everybody who waits now and nobody who comes later.
+    fn tick(&self, mut state: MutexGuard<'_, State>) {
+        state.is_under_way = true;
+        state.is_news = false;
+        let (waiters, mut name, sees) =
+            (std::mem::take(&mut state.waiters), std::mem::take(&mut state.name), state.sees);
+        drop(state);
+        let (at, begun) = (Instant::now(), clock::now());
+        let ticked = (self.rename)(&mut name, sees);
+
+        let took = at.elapsed();
+        let mut state = self.state.lock();
+        state.is_under_way = false;
+        state.name = name;
+        state.latest = Some(at + self.idle);
+        state.soonest = Some(at + self.busy.min(took * SHARE));
+        match ticked {
+            Ok(()) => {
+                self.begun.store(begun.as_micros(), Ordering::Release);
+                self.wake_for_others(&state);
+                drop(state);
+                metrics::histogram!("laniakea_cluster_tick_seconds").record(took.as_secs_f64());
+                for then in waiters {
+                    then(Ok(()));
                 }
             }
-        }
-    }
-
-    /// Waits until a tick is due; takes along everybody who waits for one. Nothing when stopped.
-    fn wait(&self, last: Option<Instant>) -> Option<(Vec<oneshot::Sender<()>>, Slots)> {
-        let mut state = self.shared.state.lock();
-        loop {
-            if state.stopped {
-                return None;
+            Err(TickError::Fenced) => {
+                state.waiters.extend(waiters);
+                self.end(state);
             }
-            let wanted = !state.waiters.is_empty() || state.is_news;
-            let due = last.map(|last| last + if wanted { self.busy } else { self.idle });
-            match due.filter(|due| *due > Instant::now()) {
-                None => break,
-                Some(due) => self.shared.wake.wait_until(&mut state, due),
-            };
+            Err(TickError::Io(error)) => {
+                state.waiters.extend(waiters);
+                let retry = Instant::now() + RETRY;
+                (state.soonest, state.latest) = (Some(retry), Some(retry));
+                self.wake_for_others(&state);
+                drop(state);
+                tracing::warn!(incarnation = %self.incarnation, %error, "the tick failed and is tried again");
+                metrics::counter!("laniakea_cluster_tick_errors_total").increment(1);
+            }
         }
-        state.is_news = false;
-        Some((std::mem::take(&mut state.waiters), state.sees))
     }
 
-    fn succeed(&self, begun: Moment, waiters: Vec<oneshot::Sender<()>>) {
-        self.shared.begun.store(begun.as_micros(), Ordering::Release);
-        metrics::histogram!("laniakea_cluster_tick_seconds").record(clock::now().since(begun).as_secs_f64());
-        for waiter in waiters {
-            // Whoever went away does not want to know.
-            let _ = waiter.send(());
+    /// Whoever came while a tick was under way relied on this.
+    fn wake_for_others(&self, state: &State) {
+        if !state.waiters.is_empty() || state.is_news || state.stopped {
+            self.wake.notify_one();
         }
     }
 
     /// The live directory is gone. Unless we removed it ourselves, that is a fence.
-    fn end(&self) {
-        let mut state = self.shared.state.lock();
+    fn end(&self, mut state: MutexGuard<'_, State>) {
         if !std::mem::replace(&mut state.stopped, true) {
             tracing::error!(incarnation = %self.incarnation, "this member was fenced");
-            self.shared.fenced.cancel();
+            self.fenced.cancel();
         }
-        state.waiters.clear();
+        self.wake.notify_one();
+        refuse(state);
     }
 }
