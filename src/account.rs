@@ -88,7 +88,7 @@ struct Common {
 pub struct Add {
     /// Its first address; also its login name unless --login is given.
     address: String,
-    /// Its home cluster; may be left out where there is only one.
+    /// Its home cluster, or a server of another kind that the settings allow; may be left out where there is one cluster.
     #[arg(long)]
     cluster: Option<String>,
     /// Its login name.
@@ -128,7 +128,7 @@ pub struct List {
 pub struct Set {
     /// Its login name or one of its addresses.
     account: String,
-    /// Another home cluster. Moves no mail: only for accounts that have none yet.
+    /// Another home cluster, or a server of another kind. Moves no mail: copy it first, or change accounts that have none.
     #[arg(long)]
     cluster: Option<String>,
     /// active, nologin, maintenance or disabled.
@@ -443,6 +443,7 @@ fn home_cluster(config: &Config, told: Option<&str>) -> Result<String, Failure> 
     let names = config.clusters.iter().map(|cluster| cluster.name.as_str());
     match (told, config.clusters.as_slice()) {
         (Some(name), _) if config.cluster(name).is_some() => Ok(name.to_owned()),
+        (Some(host), _) if config.foreign(host).is_some() => Ok(host.to_owned()),
         (Some(name), _) => Err(unknown("cluster", name, names)),
         (None, [only]) => Ok(only.name.clone()),
         (None, _) => {

@@ -90,6 +90,8 @@ async fn find(config: &Config, name: &str) -> Result<AccountRecord, Failure> {
 struct Story<'a> {
     record: AccountRecord,
     cluster: Option<ClusterState<'a>>,
+    /// Whether the home is a server of another kind that the settings allow.
+    is_foreign: bool,
     /// The owner as the cluster tells it, or why nobody could say.
     ownable: Result<Value, String>,
 }
@@ -97,11 +99,21 @@ struct Story<'a> {
 impl<'a> Story<'a> {
     async fn of(config: &'a Config, admin: &Admin, record: AccountRecord) -> Self {
         let Some(settings) = config.cluster(&record.mail_host) else {
-            return Self { record, cluster: None, ownable: Err("its cluster is not one of this installation".into()) };
+            let is_foreign = config.foreign(&record.mail_host).is_some();
+            let ownable = Err("its cluster is not one of this installation".into());
+            return Self { record, cluster: None, is_foreign, ownable };
         };
         let cluster = ClusterState::ask(admin, settings).await;
         let ownable = ask(admin, &cluster, &record).await;
-        Self { record, cluster: Some(cluster), ownable }
+        Self { record, cluster: Some(cluster), is_foreign: false, ownable }
+    }
+
+    fn of_foreign(&self) -> &'static str {
+        if self.is_foreign {
+            "a server of another kind: routers log in there, and mail goes there"
+        } else {
+            "which is neither a cluster nor a host that `foreign` in the configuration allows: logins and mail wait"
+        }
     }
 
     fn owner(&self) -> Option<&str> {
@@ -116,7 +128,7 @@ impl<'a> Story<'a> {
         lines.push(format!("mail       {}", delivery(&self.record)));
         match &self.cluster {
             None if self.record.mail_host.is_empty() => {}
-            None => lines.push(format!("served by  {}, which this configuration does not know as a cluster: routers connect there as to a foreign server", self.record.mail_host)),
+            None => lines.push(format!("served by  {}, {}", self.record.mail_host, self.of_foreign())),
             Some(cluster) => self.tell_cluster(cluster, &mut lines),
         }
         lines.join("\n")

@@ -14,6 +14,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::{
     fault::{Fault, Place},
+    foreign::{ForeignPorts, ForeignSettings, ForeignTls},
     profile,
     raw::{Node, Value},
     settings::{
@@ -329,6 +330,7 @@ impl Reader<'_> {
             admin_token: self.path(root.get("admin")?, "token_file")?,
             routers: each(root, "routers").iter().map(|node| self.router(node)).collect::<Option<_>>()?,
             clusters: each(root, "clusters").iter().map(|node| self.cluster(node)).collect::<Option<_>>()?,
+            foreign: each(root, "foreign").iter().map(|node| self.foreign(node)).collect(),
             limits: self.limits(root.get("limits")),
         })
     }
@@ -396,6 +398,7 @@ impl Reader<'_> {
             name: text(node, "name")?,
             listen: listeners(node.get("listen")),
             proxy_from: networks(node, "proxy_from").unwrap_or_default(),
+            trust_from: networks(node, "trust_from").unwrap_or_default(),
             cache_file: self.path(node, "cache_file"),
             drain: duration(node, "drain", RouterSettings::DRAIN_DEFAULT),
         })
@@ -422,11 +425,34 @@ impl Reader<'_> {
             storage: self.path(node, "storage")?,
             key: self.path(node, "key_file")?,
             handoff_from: networks(node, "handoff_from").unwrap_or_else(loopback),
+            proxy_from: networks(node, "proxy_from").unwrap_or_default(),
+            trust_from: networks(node, "trust_from").unwrap_or_default(),
             probe: text(node, "probe").and_then(|word| ProbePolicy::parse(&word)).unwrap_or_default(),
             members: each(node, "members").iter().map(member).collect::<Option<_>>()?,
             timing: timing(node.get("timing")),
             openings: openings(node.get("openings")),
         })
+    }
+
+    fn foreign(&self, node: &Node) -> ForeignSettings {
+        let tls = text(node, "tls").and_then(|word| ForeignTls::parse(&word)).unwrap_or_default();
+        let usual = ForeignPorts::usual(tls);
+        let port = |key: &str| count(node, key).and_then(|port| u16::try_from(port).ok());
+        ForeignSettings {
+            hosts: texts(node, "hosts"),
+            ports: ForeignPorts {
+                imap: port("imap").unwrap_or(usual.imap),
+                pop3: port("pop3").unwrap_or(usual.pop3),
+                lmtp: port("lmtp"),
+                smtp: port("smtp").unwrap_or(usual.smtp),
+                sieve: port("sieve").unwrap_or(usual.sieve),
+            },
+            tls,
+            verify: flag(node, "verify", true),
+            ca: self.path(node, "ca_file"),
+            proxy_header: flag(node, "proxy_header", false),
+            introduce: flag(node, "introduce", true),
+        }
     }
 
     fn limits(&self, node: Option<&Node>) -> Limits {
@@ -456,6 +482,13 @@ fn text(node: &Node, key: &str) -> Option<String> {
 
 fn texts(node: &Node, key: &str) -> Vec<String> {
     each(node, key).iter().filter_map(|element| element.text().map(str::to_owned)).collect()
+}
+
+fn flag(node: &Node, key: &str, default: bool) -> bool {
+    match node.get(key).map(|node| &node.value) {
+        Some(Value::Flag(flag)) => *flag,
+        _ => default,
+    }
 }
 
 fn duration(node: &Node, key: &str, default: Duration) -> Duration {

@@ -19,6 +19,7 @@
 
 pub mod check;
 pub mod fault;
+pub mod foreign;
 pub mod load;
 pub mod profile;
 pub mod raw;
@@ -29,5 +30,6 @@ pub mod shape;
 pub mod units;
 
 pub use fault::{Fault, Faults, Place};
+pub use foreign::{ForeignPorts, ForeignSettings, ForeignTls, split_port};
 pub use load::Role;
 pub use settings::*;

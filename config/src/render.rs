@@ -6,6 +6,7 @@
 use std::{fmt::Write as _, path::Path, time::Duration};
 
 use crate::{
+    foreign::{ForeignPorts, ForeignSettings},
     settings::{
         Advertised, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits,
         MemberSettings, Openings, ProbePolicy, Profile, RouterSettings, Service,
@@ -56,6 +57,12 @@ impl Config {
             );
             out.line(0, "clusters:");
             self.clusters.iter().for_each(|cluster| cluster.render(&mut out));
+        }
+        if !self.foreign.is_empty() {
+            out.blank();
+            out.comment(0, "Servers of other kinds that accounts may live on.");
+            out.line(0, "foreign:");
+            self.foreign.iter().for_each(|servers| servers.render(&mut out));
         }
         out.text
     }
@@ -173,8 +180,10 @@ impl EmbeddedDirectory {
 impl RouterSettings {
     fn render(&self, out: &mut Writer<'_>) {
         out.line(1, &format!("- name: {}", quote(&self.name)));
-        if !self.proxy_from.is_empty() {
-            out.texts(2, "proxy_from", &self.proxy_from);
+        for (key, networks) in [("proxy_from", &self.proxy_from), ("trust_from", &self.trust_from)] {
+            if !networks.is_empty() {
+                out.texts(2, key, networks);
+            }
         }
         if let Some(file) = &self.cache_file {
             out.path(2, "cache_file", file);
@@ -190,6 +199,11 @@ impl ClusterSettings {
         out.path(2, "storage", &self.storage);
         out.path(2, "key_file", &self.key);
         out.texts(2, "handoff_from", &self.handoff_from);
+        for (key, networks) in [("proxy_from", &self.proxy_from), ("trust_from", &self.trust_from)] {
+            if !networks.is_empty() {
+                out.texts(2, key, networks);
+            }
+        }
         if self.probe != ProbePolicy::default() {
             out.text(2, "probe", self.probe.word());
         }
@@ -202,6 +216,30 @@ impl ClusterSettings {
         }
         out.line(2, "members:");
         self.members.iter().for_each(|member| member.render(out));
+    }
+}
+
+impl ForeignSettings {
+    fn render(&self, out: &mut Writer<'_>) {
+        let Self { hosts, ports, tls, verify, ca, proxy_header, introduce } = self;
+        out.texts(1, "- hosts", hosts);
+        out.text(2, "tls", tls.word());
+        let usual = ForeignPorts::usual(*tls);
+        out.count(2, "imap", ports.imap.into(), usual.imap.into());
+        out.count(2, "pop3", ports.pop3.into(), usual.pop3.into());
+        out.count(2, "lmtp", ports.lmtp.unwrap_or_default().into(), 0);
+        out.count(2, "smtp", ports.smtp.into(), usual.smtp.into());
+        out.count(2, "sieve", ports.sieve.into(), usual.sieve.into());
+        for (key, value, default) in
+            [("verify", *verify, true), ("proxy_header", *proxy_header, false), ("introduce", *introduce, true)]
+        {
+            if value != default {
+                out.line(2, &format!("{key}: {value}"));
+            }
+        }
+        if let Some(ca) = ca {
+            out.path(2, "ca_file", ca);
+        }
     }
 }
 

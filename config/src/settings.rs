@@ -9,6 +9,8 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::foreign::ForeignSettings;
+
 /// A whole installation: the directory, the routers, the clusters, and what they share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -24,6 +26,8 @@ pub struct Config {
     pub routers: Vec<RouterSettings>,
     /// The dynamic clusters, by name.
     pub clusters: Vec<ClusterSettings>,
+    /// Servers of other kinds that accounts may live on, by host name; the first that fits counts.
+    pub foreign: Vec<ForeignSettings>,
     /// Bounds on what one client may ask of a process.
     pub limits: Limits,
 }
@@ -152,6 +156,8 @@ pub struct RouterSettings {
     pub listen: BTreeMap<Service, SocketAddr>,
     /// Balancers whose PROXY header is believed.
     pub proxy_from: Vec<IpNet>,
+    /// Proxies that are believed what they say of their clients with ID and XCLIENT.
+    pub trust_from: Vec<IpNet>,
     /// File that keeps the look-up cache across restarts; may be lost without harm.
     pub cache_file: Option<PathBuf>,
     /// How long sessions may go on after the router was told to end. Default 5 s.
@@ -174,6 +180,10 @@ pub struct ClusterSettings {
     pub key: PathBuf,
     /// Networks whose PROXY preamble is believed on handoff listeners.
     pub handoff_from: Vec<IpNet>,
+    /// Balancers whose PROXY header is believed on the members' client listeners.
+    pub proxy_from: Vec<IpNet>,
+    /// Proxies that are believed there what they say of their clients with ID and XCLIENT.
+    pub trust_from: Vec<IpNet>,
     /// What a member does that finds, when it starts, that its storage lies.
     pub probe: ProbePolicy,
     /// The members.
@@ -368,6 +378,12 @@ impl Config {
     #[must_use]
     pub fn cluster(&self, name: &str) -> Option<&ClusterSettings> {
         self.clusters.iter().find(|cluster| cluster.name == name)
+    }
+
+    /// What is said of the server of another kind that a `mailHost` names; `None` if no such host is allowed.
+    #[must_use]
+    pub fn foreign(&self, mail_host: &str) -> Option<&ForeignSettings> {
+        self.foreign.iter().find(|servers| servers.allows(mail_host))
     }
 
     /// The member called `name`, and its cluster.

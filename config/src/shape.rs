@@ -85,6 +85,12 @@ pub const FILE: Shape = Table(&[
     key("admin", Table(ADMIN), Required, "Who may use the admin API."),
     key("routers", List(&Table(ROUTER)), Optional, "The stateless front ends."),
     key("clusters", List(&Table(CLUSTER)), Optional, "The dynamic clusters."),
+    key(
+        "foreign",
+        List(&Table(FOREIGN)),
+        Optional,
+        "Servers of other kinds that accounts may live on: Dovecot, Cyrus and the like.",
+    ),
     key("limits", Table(LIMITS), Optional, "Bounds on what one client may ask of a process."),
 ]);
 
@@ -162,7 +168,8 @@ const ADMIN: &[Key] = &[key("token_file", Path, Required, "File that holds the b
 const ROUTER: &[Key] = &[
     key("name", Name, Required, "Its name, as given to `laniakea router --name`."),
     key("listen", Table(LISTEN), Required, "Where it listens, by service; what is missing is not served."),
-    key("proxy_from", List(&Network), Optional, "Balancers whose PROXY header is believed."),
+    key("proxy_from", List(&Network), Optional, "Balancers whose PROXY header is believed; they must send one."),
+    key("trust_from", List(&Network), Optional, TRUST_FROM),
     key("cache_file", Path, Optional, "Keeps the look-up cache across restarts; may be lost without harm."),
     key(
         "drain",
@@ -171,6 +178,8 @@ const ROUTER: &[Key] = &[
         "How long sessions may go on after it was told to end; those between two commands end at once, with a word.",
     ),
 ];
+
+const TRUST_FROM: &str = "Mail proxies (nginx, Dovecot) that are believed what they say of clients with ID and XCLIENT, and may log in without TLS.";
 
 const CLUSTER: &[Key] = &[
     key("name", Name, Required, "Its name: the value of mailHost in its accounts."),
@@ -183,6 +192,13 @@ const CLUSTER: &[Key] = &[
         "Networks of routers and members whose handoffs are believed.",
     ),
     key(
+        "proxy_from",
+        List(&Network),
+        Optional,
+        "Balancers whose PROXY header is believed on the members' client listeners; they must send one.",
+    ),
+    key("trust_from", List(&Network), Optional, TRUST_FROM),
+    key(
         "probe",
         Word(PROBE),
         Else("on"),
@@ -192,6 +208,33 @@ const CLUSTER: &[Key] = &[
     key("timing", Table(TIMING), Optional, "When to suspect, declare dead, give up."),
     key("openings", Table(OPENINGS), Optional, "How fast a member opens what it inherits."),
 ];
+
+const FOREIGN: &[Key] = &[
+    key(
+        "hosts",
+        List(&Text),
+        Required,
+        "Values of mailHost that are let through: host names, *.domain, or * for every host the directory may name.",
+    ),
+    key("tls", Word(FOREIGN_TLS), Else("starttls"), "How connections are encrypted: off, starttls or implicit."),
+    key("verify", Flag, Else("true"), "Whether the certificate must be the host's."),
+    key("ca_file", Path, Optional, "Certificates to trust besides the system's, PEM."),
+    key("imap", Count(1, 65_535), Optional, "Port of IMAP: 143, or 993 with implicit TLS."),
+    key("pop3", Count(1, 65_535), Optional, "Port of POP3: 110, or 995 with implicit TLS."),
+    key("lmtp", Count(1, 65_535), Optional, "Port of LMTP; without it, mail goes there by SMTP."),
+    key("smtp", Count(1, 65_535), Else("25"), "Port of SMTP."),
+    key("sieve", Count(1, 65_535), Else("4190"), "Port of ManageSieve."),
+    key("proxy_header", Flag, Else("false"), "Whether connections begin with a PROXY header of version 2."),
+    key(
+        "introduce",
+        Flag,
+        Else("true"),
+        "Whether the server is told who the client is, by ID or XCLIENT, if it offers that.",
+    ),
+];
+
+/// How connections to servers of other kinds are encrypted. The words are those of [`crate::ForeignTls`].
+pub const FOREIGN_TLS: &[&str] = &["off", "starttls", "implicit"];
 
 /// What may be done about a filesystem that lies. The words are those of [`crate::ProbePolicy`].
 pub const PROBE: &[&str] = &["on", "warn", "off"];

@@ -9,6 +9,7 @@
 //! - [`client`]: mail protocols as a client sees them.
 //! - [`ledger`]: everything that was acknowledged, and whether it is there.
 //! - [`nemesis`]: one fault after the other, and how long each is noticed.
+//! - [`peers`]: other people's servers.
 //! - [`storm`]: deliveries with a ledger of what was acknowledged.
 //! - [`tool`]: other people's programs.
 //!
@@ -24,6 +25,7 @@ pub mod gluster;
 pub mod hosts;
 pub mod ledger;
 pub mod nemesis;
+pub mod peers;
 pub mod storm;
 pub mod tool;
 pub mod up;

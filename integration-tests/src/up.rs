@@ -300,6 +300,17 @@ impl Up {
         Ok(())
     }
 
+    /// Stops everything, changes the configuration file, and starts again.
+    ///
+    /// # Errors
+    /// If one of the three fails.
+    pub async fn reconfigure(&mut self, change: impl FnOnce(String) -> String) -> Result<()> {
+        self.stop()?;
+        let text = fs::read_to_string(self.config())?;
+        fs::write(self.config(), change(text))?;
+        self.start_again().await
+    }
+
     /// Stops everything in order, as Ctrl-C does, and returns what `up` said.
     ///
     /// # Errors

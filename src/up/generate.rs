@@ -41,6 +41,7 @@ pub fn generate(home: &Home, plan: &Plan, ports: &mut Ports) -> Result<Config, F
         admin_token: home.secret("admin-token"),
         routers: (1..=plan.routers).map(|number| router(home, number, ports)).collect::<Result<_, _>>()?,
         clusters: (1..=plan.clusters).map(|number| cluster(home, plan, number, ports)).collect::<Result<_, _>>()?,
+        foreign: Vec::new(),
         limits: Limits {
             message_bytes_max: 50 << 20,
             recipients_max: 1_000,
@@ -108,6 +109,7 @@ fn router(home: &Home, number: u16, ports: &mut Ports) -> Result<RouterSettings,
         listen,
         proxy_from: Vec::new(),
         drain: RouterSettings::DRAIN_DEFAULT,
+        trust_from: Vec::new(),
     })
 }
 
@@ -128,6 +130,8 @@ fn cluster(home: &Home, plan: &Plan, number: u16, ports: &mut Ports) -> Result<C
     Ok(ClusterSettings {
         storage: plan.storage.get(&name).cloned().unwrap_or_else(|| home.storage(&name)),
         key: home.secret(&format!("{name}.key")),
+        proxy_from: Vec::new(),
+        trust_from: Vec::new(),
         handoff_from: vec![IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8))],
         members,
         probe: ProbePolicy::default(),

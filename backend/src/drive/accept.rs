@@ -6,12 +6,13 @@ use ipnet::IpNet;
 use laniakea_config::Service;
 use laniakea_router::{
     drive::{
-        Client, Stream,
+        Stream,
+        arrival::receive,
         header::{is_trusted, receive_preamble},
         listener::{Admission, accept_loop},
         prelogin::accept_tls,
     },
-    handoff::{Protocol, SessionId},
+    handoff::Protocol,
     session::smtp::Dialect,
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -56,11 +57,8 @@ async fn serve_client(
     (member, mail): (Arc<Member>, Arc<MailService>),
     _admission: Admission,
 ) {
-    let Ok(local) = tcp.local_addr() else { return };
-    let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-    let client = Client { address: canonical(peer), local: canonical(local), tls: None, session: SessionId::random() };
+    let Some((mut stream, client)) = receive(tcp, peer, &member.front).await else { return };
     let Some(_place) = member.front.gate.enter(client.address.ip()) else { return };
-    let mut stream = Stream::plain(tcp);
     if matches!(service, Service::Imaps | Service::Pop3s) {
         let Some(encrypted) = Box::pin(accept_tls(&member.front.tls, stream)).await else { return };
         stream = encrypted;

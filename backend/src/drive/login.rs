@@ -10,6 +10,7 @@ use laniakea_directory::{AccountRecord, LoginName, Secret};
 use laniakea_router::{
     drive::{
         Client, Stream,
+        foreign::HOPS_MAX,
         login::{MemberLogin, imap_to_member, pop3_to_member},
         prelogin::{Event, PreLogin},
         reach::reach,
@@ -34,8 +35,6 @@ use crate::{
     session::{Session, SessionSettings, imap, pop3},
 };
 
-/// How often a connection may be passed on: a router to a member to the owner, and once more if that has just changed.
-const HOPS_MAX: u8 = 4;
 /// How often a login is tried again when the owner it was sent to turns out to be gone.
 const TRIES_MAX: usize = 60;
 /// Between such tries; a takeover takes a fraction of a second.
@@ -145,9 +144,10 @@ enum Landing {
     There(Onward),
 }
 
-/// A connection to a fellow member, or to another cluster's.
+/// A connection to a fellow member, another cluster's, or a server of another kind.
 struct Onward {
-    member: SocketAddr,
+    /// The member's handoff address; none if it is no member of ours.
+    member: Option<SocketAddr>,
     stream: Stream,
     unread: Vec<u8>,
 }
@@ -165,7 +165,7 @@ pub async fn serve<S: Service>(stream: Stream, arrival: Arrival, member: Arc<Mem
         Landing::Here(pass) => serve_here::<S>(stream, client_unread, pass, &member).await,
         Landing::There(Onward { member: address, stream: onward, unread }) => {
             metrics::counter!("laniakea_member_forwarded_total", "protocol" => S::PROTOCOL.as_str()).increment(1);
-            let lifeline = member.front.routes.lifeline(address);
+            let lifeline = address.map(|address| member.front.routes.lifeline(address)).unwrap_or_default();
             tokio::select! {
                 _ = splice(stream, onward, member.front.limits.idle, client_unread, unread) => {}
                 () = lifeline.cancelled() => {}
@@ -237,18 +237,25 @@ async fn enter_by_login<S: Service>(
     member: &Member,
 ) -> Option<(Stream, Vec<u8>, Landing)> {
     let protection = match arrival {
-        Arrival::Direct(client) => Protection::for_client(client.address.ip(), preamble.tls.clone()),
+        Arrival::Direct(client) => client.protection(preamble.tls.clone()),
         // The router has seen to it that passwords are protected.
         Arrival::HandedOver(_) => preamble.tls.clone().map_or(Protection::Plain, Protection::Active),
     };
     let mut settings = Settings::new(&member.front.domain, protection, arrival.peer());
     settings.login_within = member.front.limits.login;
+    settings.believes_claims = matches!(arrival, Arrival::Direct(client) if client.is_believed);
     let mut prelogin = PreLogin::new(stream, S::login(clock::now(), settings), Some(member.front.tls.clone()))
         .until(member.front.shutdown.clone());
     let mut landing = None;
     loop {
         match prelogin.run().await {
             Event::Login(waiting, request) => {
+                let preamble = match arrival {
+                    Arrival::Direct(client) => {
+                        &client.claimed(&request.claims).preamble(S::PROTOCOL, waiting.tls_facts())
+                    }
+                    Arrival::HandedOver(_) => preamble,
+                };
                 let (outcome, landed) = log_in::<S>(&request, preamble, arrival, member).await;
                 landing = landed;
                 prelogin = waiting.answer(outcome);
@@ -366,7 +373,7 @@ async fn pass_on<S: Service>(
     match answer {
         Ok(MemberLogin::LoggedIn { stream, reply_line, unread }) => {
             tracing::info!(session = %preamble.session, account = %account.id, owner = %owner.member, "connection passed on to the owner");
-            let onward = Onward { member: owner.handoff, stream, unread };
+            let onward = Onward { member: Some(owner.handoff), stream, unread };
             Ok(Some(Settled::There { onward, reply_line }))
         }
         Ok(MemberLogin::Moved(_)) => Ok(None),
@@ -378,7 +385,13 @@ async fn pass_on<S: Service>(
 /// A login without a password, for a client whom a ticket proves.
 fn nameless(account: &AccountRecord) -> Result<LoginRequest, Fault> {
     let login = LoginName::parse(&account.login).map_err(|_| Fault::Internal)?;
-    Ok(LoginRequest { tag: "t".to_owned(), login, authzid: None, secret: Secret::new(Vec::new()) })
+    Ok(LoginRequest {
+        tag: "t".to_owned(),
+        login,
+        authzid: None,
+        secret: Secret::new(Vec::new()),
+        claims: Default::default(),
+    })
 }
 
 /// The account lives in another cluster: does what a router does.

@@ -11,7 +11,7 @@ use laniakea_config::{ClusterSettings, Config, MemberSettings, Service};
 use laniakea_directory::{ClusterName, Directory, SetupError};
 use laniakea_router::{
     drive::{
-        Dialler, Orders, RouterContext, Routes, ServerTls,
+        Dialler, ForeignServers, Orders, RouterContext, Routes, ServerTls,
         listener::{Gate, bind},
         mail::Budget,
         reload,
@@ -116,7 +116,7 @@ pub async fn run(config: &Config, name: &str, orders: Orders) -> Result<(), RunE
     // Every listener before anything else: a member that cannot have all of them does not join.
     let clients = listen_for_clients(settings)?;
     let handoff = listen("handoff", settings.handoff)?;
-    let front = prepare(config, settings, &shutdown)?;
+    let front = prepare(config, cluster, settings, &shutdown)?;
     let token = AdminToken::load(&config.admin_token)
         .map_err(|source| RunError::AdminToken { path: config.admin_token.display().to_string(), source })?;
     let ticket_key = TicketKey::load(&cluster.key)?;
@@ -198,6 +198,7 @@ fn listen_for_clients(settings: &MemberSettings) -> Result<Vec<(Service, TcpList
 
 fn prepare(
     config: &Config,
+    cluster: &ClusterSettings,
     settings: &MemberSettings,
     shutdown: &CancellationToken,
 ) -> Result<Arc<RouterContext>, RunError> {
@@ -208,12 +209,14 @@ fn prepare(
         domain: config.domain.clone(),
         routes: Routes::new(directory.clone(), Dialler::from_listener(settings.handoff)),
         directory,
+        foreign: ForeignServers::load(&config.foreign)?,
         tls: ServerTls::load(&config.tls)?,
         memory: Budget::new(limits.memory_bytes_max),
         limits,
         gate: Gate::new(limits.connections_max, DESCRIPTORS_PER_CLIENT, limits.connections_per_address_max),
         suspicion: Default::default(),
-        proxy_from: Vec::new(),
+        proxy_from: cluster.proxy_from.clone(),
+        trust_from: cluster.trust_from.clone(),
         shutdown: shutdown.clone(),
         drained: CancellationToken::new(),
         tasks: TaskTracker::new(),

@@ -106,6 +106,7 @@ pub fn write(folder: &Path, plan: &Plan, front: IpAddr, members: &[(String, IpAd
             listen: [(Service::Imap, 143), (Service::Smtp, 25), (Service::Lmtp, 24), (Service::Metrics, 9090)]
                 .map(|(service, port)| (service, SocketAddr::new(front, port)))
                 .into(),
+            trust_from: Vec::new(),
             proxy_from: vec!["10.0.0.0/8".parse()?], // the test, as a balancer
             cache_file: None,
             drain: RouterSettings::DRAIN_DEFAULT,
@@ -114,12 +115,15 @@ pub fn write(folder: &Path, plan: &Plan, front: IpAddr, members: &[(String, IpAd
             name: CLUSTER.into(),
             storage: storage(folder, plan.storage),
             key: folder.join("secrets/blue.key"),
+            proxy_from: Vec::new(),
+            trust_from: Vec::new(),
             handoff_from: vec!["10.0.0.0/8".parse()?],
             members: members.iter().map(|(name, address)| member(name, *address)).collect(),
             probe: ProbePolicy::default(),
             timing: ClusterTiming::default(),
             openings: Default::default(),
         }],
+        foreign: Vec::new(),
         limits: Limits {
             message_bytes_max: 50 << 20,
             recipients_max: 1_000,

@@ -9,7 +9,7 @@ use tracing::Instrument;
 
 use super::{
     Client, RouterContext, Stream,
-    header::{is_trusted, receive_introduction},
+    arrival::receive,
     listener::{Admission, NetworkPlace},
     mail,
     prelogin::{Event, PreLogin, accept_tls},
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     handoff::{Preamble, Protocol, SessionId},
-    session::{Fault, Forward, ImapLogin, LoginOutcome, LoginRequest, Peer, Pop3Login, Protection, Session, Settings},
+    session::{Fault, Forward, ImapLogin, LoginOutcome, LoginRequest, Peer, Pop3Login, Session, Settings},
 };
 
 /// Serves one accepted connection.
@@ -91,26 +91,6 @@ async fn forward(established: Established, context: &RouterContext) {
     }
 }
 
-/// Learns who the client is: from the balancer, if one is between.
-async fn receive(mut tcp: TcpStream, peer: SocketAddr, context: &RouterContext) -> Option<(Stream, Client)> {
-    let local = tcp.local_addr().ok()?;
-    let mut client =
-        Client { address: canonical(peer), local: canonical(local), tls: None, session: SessionId::random() };
-    if is_trusted(peer.ip(), &context.proxy_from) {
-        let introduction = receive_introduction(&mut tcp)
-            .await
-            .inspect_err(|error| tracing::debug!(%peer, %error, "connection without a PROXY header"))
-            .ok()?;
-        // Without addresses it is the balancer itself, which looks whether we are alive.
-        if let Some(addresses) = introduction.addresses {
-            client.address = addresses.source;
-            client.local = addresses.destination;
-            client.tls = introduction.tls;
-        }
-    }
-    Some((Stream::plain(tcp), client))
-}
-
 /// A session before login that a router serves.
 trait Front: Session + Sized {
     const PROTOCOL: Protocol;
@@ -145,7 +125,8 @@ async fn log_in<S: Front>(
     metrics::counter!("laniakea_router_connections_total", "protocol" => protocol.as_str()).increment(1);
     let session = client.session;
     let span = tracing::info_span!("session", %session, client = %client.address, protocol = protocol.as_str());
-    let mut settings = Settings::new(&context.domain, protection(&stream, &client), Peer::Client);
+    let mut settings = Settings::new(&context.domain, client.protection(stream.tls_facts()), Peer::Client);
+    settings.believes_claims = client.is_believed;
     settings.login_within = context.limits.login;
     settings.failures_before = context.suspicion.lock().failures(Instant::now(), client.address.ip());
     let prelogin = PreLogin::new(stream, S::begin(Instant::now(), settings), Some(context.tls.clone()))
@@ -154,7 +135,7 @@ async fn log_in<S: Front>(
     Some(Established {
         session,
         protocol,
-        lifeline: context.routes.lifeline(member.member),
+        lifeline: member.member.map(|address| context.routes.lifeline(address)).unwrap_or_default(),
         pair: Pair { a: client, a_unread: forward.unread, b: member.stream, b_unread: member.unread },
         _place: place,
     })
@@ -171,7 +152,7 @@ async fn converse<S: Front>(
     loop {
         match prelogin.run().await {
             Event::Login(waiting, request) => {
-                let preamble = client.preamble(protocol, waiting.tls_facts());
+                let preamble = client.claimed(&request.claims).preamble(protocol, waiting.tls_facts());
                 let outcome = match try_login(context, &preamble, &request).await {
                     Ok(mut reached) => {
                         let lines = mem::take(&mut reached.reply_line);
@@ -202,10 +183,6 @@ async fn try_login(context: &RouterContext, preamble: &Preamble, request: &Login
     result.inspect_err(|fault| tracing::info!(login = %request.login, fault = fault.as_str(), "login refused"))
 }
 
-fn protection(stream: &Stream, client: &Client) -> Protection {
-    Protection::for_client(client.address.ip(), stream.tls_facts().or_else(|| client.tls.clone()))
-}
-
 /// What a client hears last when the router stops; in POP3 a server says only what it is asked for.
 fn farewell(protocol: Protocol) -> &'static str {
     match protocol {
@@ -223,10 +200,6 @@ fn report_end(session: SessionId, report: &SpliceReport) {
         Ended::Idle => tracing::info!(%session, forth, back, "connection idle for too long"),
         Ended::Broken(error) => tracing::debug!(%session, forth, back, %error, "connection broke"),
     }
-}
-
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use crate::{
         test_tls::TestTls,
     },
     handoff::{Moved, Preamble, Ticket, TicketKey},
+    session::Protection,
 };
 
 const KEY: [u8; 32] = [5; 32];
@@ -157,11 +158,13 @@ impl Rig {
             domain: "mail.example.org".into(),
             routes: Routes::new(directory.clone(), Default::default()),
             directory,
+            foreign: Default::default(),
             tls: ServerTls::load(&files.settings()).unwrap(),
             memory: mail::Budget::new(limits.memory_bytes_max),
             limits,
             gate: Gate::new(limits.connections_max, 2, limits.connections_per_address_max),
             suspicion: parking_lot::Mutex::default(),
+            trust_from: Vec::new(),
             proxy_from: proxy_from.iter().map(|network| network.parse().unwrap()).collect(),
             shutdown: CancellationToken::new(),
             drained: CancellationToken::new(),

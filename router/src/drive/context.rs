@@ -1,6 +1,9 @@
 //! What all connections of a router share.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use laniakea_config::Limits;
@@ -8,10 +11,11 @@ use laniakea_directory::Directory;
 use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{ServerTls, listener::Gate, mail::Budget, routes::Routes};
+use super::{ForeignServers, ServerTls, foreign::hops_of_ttl, listener::Gate, mail::Budget, routes::Routes};
 use crate::{
     handoff::{Preamble, Protocol, SessionId, TlsFacts},
-    session::Suspicion,
+    session::{Protection, Suspicion},
+    wire::claims::Claims,
 };
 
 /// What all connections of a router share.
@@ -24,6 +28,8 @@ pub struct RouterContext {
     pub directory: Directory,
     /// Where accounts live.
     pub routes: Routes,
+    /// Servers of other kinds that accounts may live on.
+    pub foreign: ForeignServers,
     /// Certificates.
     pub tls: ServerTls,
     /// Bounds on what one client may ask.
@@ -36,6 +42,8 @@ pub struct RouterContext {
     pub suspicion: Mutex<Suspicion>,
     /// Balancers whose PROXY header is believed.
     pub proxy_from: Vec<IpNet>,
+    /// Proxies that are believed what they say of their clients.
+    pub trust_from: Vec<IpNet>,
     /// Cancelled when no new client is to be taken and idle ones are to leave.
     pub shutdown: CancellationToken,
     /// Cancelled when forwarded connections are to end, too.
@@ -55,9 +63,37 @@ pub struct Client {
     pub tls: Option<TlsFacts>,
     /// The session's name in every log.
     pub session: SessionId,
+    /// How often the connection was passed on before.
+    pub hops: u8,
+    /// Whether the other end is a proxy that is believed what it says of its client.
+    pub is_believed: bool,
 }
 
 impl Client {
+    /// The client as a proxy describes it, as far as the proxy is believed.
+    #[must_use]
+    pub fn claimed(&self, claims: &Claims) -> Self {
+        let mut client = self.clone();
+        // Believed of anybody: it can only make us refuse.
+        client.hops = client.hops.max(claims.ttl.map_or(0, hops_of_ttl));
+        if self.is_believed {
+            let end = |ip: Option<IpAddr>, port: Option<u16>| Some((ip?.to_canonical(), port.unwrap_or(0)).into());
+            client.address = end(claims.client, claims.client_port).unwrap_or(client.address);
+            client.local = end(claims.local, claims.local_port).unwrap_or(client.local);
+            client.session = claims.session.unwrap_or(client.session);
+        }
+        client
+    }
+
+    /// What the client must do before it may send a password. A proxy that we trust has seen to that itself.
+    #[must_use]
+    pub fn protection(&self, tls: Option<TlsFacts>) -> Protection {
+        match Protection::for_client(self.address.ip(), tls.or_else(|| self.tls.clone())) {
+            Protection::Required if self.is_believed => Protection::Offered,
+            protection => protection,
+        }
+    }
+
     /// Makes the preamble for a member: what the client's connection is, and how its own side is encrypted.
     #[must_use]
     pub fn preamble(&self, protocol: Protocol, tls: Option<TlsFacts>) -> Preamble {
@@ -67,7 +103,7 @@ impl Client {
             protocol,
             tls: tls.or_else(|| self.tls.clone()),
             session: self.session,
-            hops: 0,
+            hops: self.hops,
             ticket: None,
         }
     }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 use crate::{
-    handoff::{Preamble, PreambleError, TlsFacts},
+    handoff::{Preamble, PreambleError, TlsFacts, hops_of_header},
     wire::proxy::{Addresses, ProxyError, ProxyHeader, bytes_wanted},
 };
 
@@ -37,6 +37,8 @@ pub struct Introduction {
     pub addresses: Option<Addresses>,
     /// The TLS it ended.
     pub tls: Option<TlsFacts>,
+    /// How often the connection was passed on before, if it is one of ours that says so.
+    pub hops: u8,
 }
 
 /// Whether a header from there is believed.
@@ -54,7 +56,7 @@ pub fn is_trusted(peer: IpAddr, networks: &[IpNet]) -> bool {
 pub async fn receive_introduction(tcp: &mut TcpStream) -> Result<Introduction, HeaderError> {
     let header = receive(tcp, |bytes| Ok(ProxyHeader::decode(bytes)?.map(|(header, _)| header))).await?;
     let tls = TlsFacts::of_header(&header)?;
-    Ok(Introduction { addresses: header.addresses, tls })
+    Ok(Introduction { addresses: header.addresses, tls, hops: hops_of_header(&header) })
 }
 
 /// Receives the preamble of a router or a fellow member.

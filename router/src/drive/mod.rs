@@ -7,9 +7,11 @@
 //! ends when its connection does or when the process drains.
 
 mod admin;
+pub mod arrival;
 mod client;
 pub mod context;
 pub mod dial;
+pub mod foreign;
 pub mod header;
 pub mod listener;
 pub mod login;
@@ -28,6 +30,7 @@ mod vigil;
 
 pub use context::{Client, RouterContext};
 pub use dial::Dialler;
+pub use foreign::ForeignServers;
 pub use prelogin::PreLogin;
 pub use router::{Orders, RunError, run};
 pub use routes::Routes;

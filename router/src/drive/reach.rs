@@ -9,7 +9,7 @@ use laniakea_directory::AccountId;
 use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::{
-    RouterContext, Stream,
+    RouterContext, Stream, foreign,
     login::{DialError, MemberLogin, imap_to_member, pop3_to_member, probe},
     routes::{Home, RouteError},
 };
@@ -22,15 +22,15 @@ use crate::{
 /// How long a member's verdict may take before we look whether the member is still there.
 const VERDICT_PATIENCE: Duration = Duration::from_millis(700);
 
-/// An account that is open at a member.
+/// An account that is open at a member, or at a server of another kind.
 pub struct Reached {
-    /// The member's handoff address.
-    pub member: SocketAddr,
-    /// The connection to the member.
+    /// The member's handoff address; none if it is no member of ours.
+    pub member: Option<SocketAddr>,
+    /// The connection there.
     pub stream: Stream,
-    /// The member's reply for the client.
+    /// The reply for the client.
     pub reply_line: Vec<u8>,
-    /// What the member sent behind it.
+    /// What was sent behind it.
     pub unread: Vec<u8>,
 }
 
@@ -52,19 +52,30 @@ pub async fn reach(context: &RouterContext, preamble: &Preamble, request: &Login
         Some(account) => (RouteKey::of_account(account.id), context.routes.home(account).await),
         None => {
             let key = RouteKey::of_name(request.login.as_str());
-            (key, context.routes.any_home(key).await)
+            (key, home_of_nobody(context, key).await)
         }
     };
     match home {
         Ok(Home::Cluster(_, members)) => Journey { context, preamble, request, key, members, id }.travel().await,
-        Ok(Home::Foreign(host)) => {
-            tracing::warn!(login = %request.login, host, "the account's home is not a cluster of ours");
-            Err(Fault::Unavailable)
-        }
+        Ok(Home::Foreign(host)) => match context.foreign.find(&host) {
+            Ok(server) => foreign::log_in(server, preamble, request).await,
+            Err(error) => {
+                tracing::warn!(login = %request.login, host, %error, "the account's home is not a cluster of ours");
+                Err(Fault::Unavailable)
+            }
+        },
         Err(error) => {
             report_homeless(request, &error);
             Err(Fault::Unavailable)
         }
+    }
+}
+
+/// Where a name without an account is checked: at a cluster, or where there is none, at a server that the settings name.
+async fn home_of_nobody(context: &RouterContext, key: RouteKey) -> Result<Home, RouteError> {
+    match (context.routes.any_home(key).await, context.foreign.any()) {
+        (Err(RouteError::NoMember), Some(host)) => Ok(Home::Foreign(host.to_owned())),
+        (home, _) => home,
     }
 }
 
@@ -122,7 +133,7 @@ impl Journey<'_> {
             Ok(MemberLogin::LoggedIn { stream, reply_line, unread }) => {
                 routes.on_reached(member);
                 tracing::info!(login = %self.request.login, %member, "logged in");
-                return Some(Ok(Reached { member, stream, reply_line, unread }));
+                return Some(Ok(Reached { member: Some(member), stream, reply_line, unread }));
             }
             Ok(MemberLogin::Moved(moved)) => {
                 routes.on_reached(member);
@@ -183,7 +194,7 @@ impl Journey<'_> {
     }
 
     async fn dial(&self, target: Target) -> Result<MemberLogin, DialError> {
-        let hops = u8::from(target.ticket.is_some());
+        let hops = self.preamble.hops.saturating_add(u8::from(target.ticket.is_some()));
         let preamble = Preamble { hops, ticket: target.ticket, ..self.preamble.clone() };
         let dialler = self.context.routes.dialler();
         match preamble.protocol {

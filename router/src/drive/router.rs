@@ -8,7 +8,7 @@ use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Dialler, RouterContext, Routes, ServerTls,
+    Dialler, ForeignServers, RouterContext, Routes, ServerTls,
     admin::RouterAdmin,
     client::serve_client,
     listener::{Gate, accept_loop, bind},
@@ -120,12 +120,14 @@ fn prepare(
         domain: config.domain.clone(),
         routes: Routes::new(directory.clone(), Dialler::default()),
         directory,
+        foreign: ForeignServers::load(&config.foreign)?,
         tls: ServerTls::load(&config.tls)?,
         memory: Budget::new(limits.memory_bytes_max),
         limits,
         gate,
         suspicion: parking_lot::Mutex::default(),
         proxy_from: settings.proxy_from.clone(),
+        trust_from: settings.trust_from.clone(),
         shutdown: shutdown.clone(),
         drained: CancellationToken::new(),
         tasks: TaskTracker::new(),

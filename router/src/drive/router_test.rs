@@ -41,10 +41,12 @@ fn config(files: &TestTls) -> Config {
             name: "router-1".into(),
             listen: BTreeMap::from([(Service::Imap, free()), (Service::Metrics, free())]),
             proxy_from: vec![],
+            trust_from: vec![],
             cache_file: None,
             drain: Duration::from_secs(60),
         }],
         clusters: vec![],
+        foreign: vec![],
         limits: Limits {
             message_bytes_max: 1 << 20,
             recipients_max: 10,

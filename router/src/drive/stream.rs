@@ -11,7 +11,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
 use crate::handoff::TlsFacts;
 
@@ -20,7 +20,7 @@ use crate::handoff::TlsFacts;
 pub enum Stream {
     /// Not encrypted by us.
     Plain(TcpStream),
-    /// Encrypted, we are the server.
+    /// Encrypted, we are the server or the client.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -53,11 +53,12 @@ impl Stream {
         self.tcp().local_addr().map(canonical)
     }
 
-    /// Returns how the connection is encrypted, if we did it.
+    /// Returns how the connection is encrypted, if we did it as its server.
     #[must_use]
     pub fn tls_facts(&self) -> Option<TlsFacts> {
         let Self::Tls(tls) = self else { return None };
-        let connection = tls.get_ref().1;
+        let TlsStream::Server(server) = tls.as_ref() else { return None };
+        let connection = server.get_ref().1;
         Some(TlsFacts {
             version: connection.protocol_version().map_or("unknown", version_name).to_owned(),
             cipher: connection

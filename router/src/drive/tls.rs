@@ -93,7 +93,7 @@ impl ServerTls {
     /// If the client speaks no TLS, or none we accept.
     pub async fn accept(&self, stream: Stream) -> io::Result<Stream> {
         let Stream::Plain(tcp) = stream else { return Err(io::Error::other("TLS inside TLS")) };
-        Ok(Stream::Tls(Box::new(self.handshake(tcp).await?)))
+        Ok(Stream::Tls(Box::new(self.handshake(tcp).await?.into())))
     }
 
     /// Reads the files that `settings` name; connections that live keep the old certificates, new ones get the new ones.

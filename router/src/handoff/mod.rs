@@ -13,6 +13,6 @@ mod protocol;
 mod ticket;
 
 pub use moved::{Moved, MovedError};
-pub use preamble::{PREAMBLE_BYTES_MAX, Preamble, PreambleError, TlsFacts};
+pub use preamble::{PREAMBLE_BYTES_MAX, Preamble, PreambleError, TlsFacts, hops_of_header};
 pub use protocol::{Protocol, SessionId};
 pub use ticket::{SealedTicket, TICKET_LIFETIME, Ticket, TicketError, TicketKey};

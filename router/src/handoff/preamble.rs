@@ -116,6 +116,13 @@ impl Preamble {
     }
 }
 
+/// Reads how often a connection was passed on before, from a header that need not be a preamble.
+#[must_use]
+pub fn hops_of_header(header: &ProxyHeader) -> u8 {
+    let field = header.tlvs.iter().find(|tlv| tlv.kind == TLV_HOPS);
+    field.and_then(|tlv| tlv.value.first().copied()).unwrap_or(0)
+}
+
 impl TlsFacts {
     /// Reads what a balancer says of the TLS it ended; `None` if the client's side is not encrypted.
     ///

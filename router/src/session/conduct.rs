@@ -9,7 +9,7 @@ use std::{
 use laniakea_directory::LoginName;
 
 use super::{LoginRequest, Output, Peer, Protection, throttle::Throttle};
-use crate::wire::sasl::Credentials;
+use crate::wire::{claims::Claims, sasl::Credentials};
 
 /// Time from connection to login, whatever happens.
 pub const LOGIN_WITHIN: Duration = Duration::from_secs(60);
@@ -33,13 +33,22 @@ pub struct Settings {
     pub login_within: Duration,
     /// Failed logins of the client's network before, as [`super::Suspicion`] remembers them.
     pub failures_before: u32,
+    /// Whether the other end is a proxy that is believed what it says of its client.
+    pub believes_claims: bool,
 }
 
 impl Settings {
     /// Makes settings with the usual deadline.
     #[must_use]
     pub fn new(host: &str, protection: Protection, peer: Peer) -> Self {
-        Self { host: host.to_owned(), protection, peer, login_within: LOGIN_WITHIN, failures_before: 0 }
+        Self {
+            host: host.to_owned(),
+            protection,
+            peer,
+            login_within: LOGIN_WITHIN,
+            failures_before: 0,
+            believes_claims: false,
+        }
     }
 }
 
@@ -50,6 +59,8 @@ pub(super) struct Conduct {
     pub(super) throttle: Throttle,
     /// Whether the process stops.
     pub(super) is_stopping: bool,
+    /// What a proxy said of its client.
+    pub(super) claims: Claims,
     outputs: VecDeque<Output>,
     until: Instant,
     commands: u32,
@@ -59,7 +70,8 @@ impl Conduct {
     pub(super) fn new(now: Instant, settings: Settings) -> Self {
         let until = now + settings.login_within;
         let throttle = Throttle::after(settings.failures_before);
-        Self { settings, throttle, is_stopping: false, outputs: VecDeque::new(), until, commands: 0 }
+        let claims = Claims::default();
+        Self { settings, throttle, is_stopping: false, claims, outputs: VecDeque::new(), until, commands: 0 }
     }
 
     /// Sends one line; lines that follow one another leave together.
@@ -113,7 +125,7 @@ impl Conduct {
 ///
 /// A name or password with CR, LF or NUL could become a command elsewhere (CVE-2022-27924), and an empty password could
 /// become an unauthenticated bind (RFC 4513 §5.1.2): they fail like a wrong password, and nobody is asked.
-pub(super) fn login_request(tag: String, credentials: Credentials) -> Option<LoginRequest> {
+pub(super) fn login_request(tag: String, credentials: Credentials, claims: &Claims) -> Option<LoginRequest> {
     let login = LoginName::parse(&credentials.name).ok()?;
     let secret = credentials.secret;
     let is_sane = |bytes: &[u8]| !bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
@@ -125,7 +137,7 @@ pub(super) fn login_request(tag: String, credentials: Credentials) -> Option<Log
         None => None,
         Some(authzid) => Some(LoginName::parse(&authzid).ok()?.as_str().to_owned()),
     };
-    Some(LoginRequest { tag, login, authzid, secret })
+    Some(LoginRequest { tag, login, authzid, secret, claims: claims.clone() })
 }
 
 #[cfg(test)]
@@ -136,7 +148,7 @@ mod tests {
 
     fn request(name: &[u8], secret: &[u8]) -> Option<LoginRequest> {
         let credentials = Credentials { authzid: None, name: name.to_vec(), secret: Secret::new(secret.to_vec()) };
-        login_request("a1".into(), credentials)
+        login_request("a1".into(), credentials, &Claims::default())
     }
 
     #[test]

@@ -81,7 +81,20 @@ impl<S: Session> Player for Login<S> {
 fn show(request: &LoginRequest) -> String {
     let secret = String::from_utf8_lossy(request.secret.expose()).into_owned();
     let authzid = request.authzid.as_ref().map(|authzid| format!(" authzid={authzid}")).unwrap_or_default();
-    format!("login {} {secret}{authzid}", request.login)
+    let claims = if request.claims == Default::default() { String::new() } else { show_claims(&request.claims) };
+    format!("login {} {secret}{authzid}{claims}", request.login)
+}
+
+fn show_claims(claims: &Claims) -> String {
+    let Claims { client, client_port, session, ttl, .. } = claims;
+    let end = |value: Option<String>| value.unwrap_or_default();
+    format!(
+        " client={}:{} session={} ttl={}",
+        end(client.map(|ip| ip.to_string())),
+        end(client_port.map(|port| port.to_string())),
+        end(session.map(|session| session.to_string())),
+        end(ttl.map(|ttl| ttl.to_string()))
+    )
 }
 
 fn settings(script: &BTreeMap<String, String>) -> Settings {
@@ -97,7 +110,8 @@ fn settings(script: &BTreeMap<String, String>) -> Settings {
         Some("router") => Peer::Router,
         Some(other) => panic!("peer={other}"),
     };
-    Settings::new("mail.example.org", protection, peer)
+    let believes_claims = script.get("proxy").is_some_and(|proxy| proxy == "believed");
+    Settings { believes_claims, ..Settings::new("mail.example.org", protection, peer) }
 }
 
 fn scripts(folder: &str) -> Vec<(PathBuf, Script)> {

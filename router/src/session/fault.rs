@@ -83,6 +83,31 @@ impl Fault {
         Self::of_reply(reply, Self::pop3_reply)
     }
 
+    /// Finds the fault behind the IMAP refusal of a server of another kind: what follows the tag.
+    #[must_use]
+    pub fn of_foreign_imap(reply: &str) -> Self {
+        match reply.strip_prefix("NO ").map(|text| code(text).unwrap_or_default()) {
+            Some("[UNAVAILABLE]" | "[INUSE]" | "[SERVERBUG]" | "[PRIVACYREQUIRED]") => Self::Unavailable,
+            Some("[LIMIT]") => Self::TooManyConnections,
+            Some("[CONTACTADMIN]" | "[NOPERM]") => Self::Disabled,
+            // Servers from before RFC 5530 say no to a wrong password without a code.
+            Some(_) => Self::BadCredentials,
+            // BAD: it has not understood the question.
+            None => Self::Unavailable,
+        }
+    }
+
+    /// Finds the fault behind the POP3 refusal of a server of another kind (RFC 2449 §8, RFC 3206).
+    #[must_use]
+    pub fn of_foreign_pop3(reply: &str) -> Self {
+        match code(reply) {
+            Some("[SYS/TEMP]" | "[LOGIN-DELAY]") => Self::Unavailable,
+            Some("[IN-USE]") => Self::TooManyConnections,
+            Some("[SYS/PERM]") => Self::Disabled,
+            Some(_) | None => Self::BadCredentials,
+        }
+    }
+
     /// The very reply if a member of our kind wrote it, else the first fault with its response code.
     fn of_reply(reply: &str, table: fn(Self) -> &'static str) -> Self {
         let by_text = Self::ALL.into_iter().find(|fault| table(*fault) == reply);
@@ -110,6 +135,19 @@ mod tests {
             assert_eq!(Fault::of_imap_reply(fault.imap_reply()), fault);
             assert_eq!(Fault::of_pop3_reply(fault.pop3_reply()), fault);
         }
+    }
+
+    #[test]
+    fn a_wrong_password_elsewhere_is_a_wrong_password_here() {
+        for reply in ["NO [AUTHENTICATIONFAILED] no", "NO Login failed.", "NO [ALERT] wrong", "NO [EXPIRED] old"] {
+            assert_eq!(Fault::of_foreign_imap(reply), Fault::BadCredentials, "{reply}");
+        }
+        for reply in ["NO [UNAVAILABLE] later", "NO [SERVERBUG] oops", "BAD what?"] {
+            assert_eq!(Fault::of_foreign_imap(reply), Fault::Unavailable, "{reply}");
+        }
+        assert_eq!(Fault::of_foreign_pop3("-ERR Authentication failed."), Fault::BadCredentials);
+        assert_eq!(Fault::of_foreign_pop3("-ERR [SYS/TEMP] later"), Fault::Unavailable);
+        assert_eq!(Fault::of_foreign_pop3("-ERR [IN-USE] locked"), Fault::TooManyConnections);
     }
 
     #[test]

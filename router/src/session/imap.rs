@@ -116,7 +116,8 @@ impl ImapLogin {
                 self.conduct.say(format_args!("{tag} OK done"));
             }
             Command::Noop => self.conduct.say(format_args!("{tag} OK done")),
-            Command::Id => {
+            Command::Id(claims) => {
+                self.conduct.claims = *claims;
                 self.conduct.say("* ID (\"name\" \"Laniakea\")");
                 self.conduct.say(format_args!("{tag} OK done"));
             }
@@ -170,7 +171,7 @@ impl ImapLogin {
         if !self.conduct.may_log_in() {
             return self.refuse_unprotected(&tag);
         }
-        match login_request(tag.clone(), credentials) {
+        match login_request(tag.clone(), credentials, &self.conduct.claims) {
             Some(request) => {
                 self.state = State::LoggingIn { tag };
                 self.conduct.ask(Output::Login(request));

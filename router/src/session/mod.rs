@@ -9,6 +9,7 @@
 
 mod conduct;
 mod fault;
+pub mod foreign;
 pub mod imap;
 pub mod pop3;
 pub mod sasl;
@@ -27,7 +28,7 @@ pub use pop3::Pop3Login;
 pub use suspicion::Suspicion;
 
 pub use crate::handoff::{Moved, TlsFacts};
-use crate::wire::line::Drained;
+use crate::wire::{claims::Claims, line::Drained};
 
 /// One connection's protocol until the account is known.
 pub trait Session {
@@ -88,6 +89,8 @@ pub struct LoginRequest {
     pub authzid: Option<String>,
     /// The password.
     pub secret: Secret,
+    /// What a proxy said of its client; whether it is believed is the driver's business.
+    pub claims: Claims,
 }
 
 /// What became of a login.

@@ -54,7 +54,9 @@ impl Pop3Login {
     #[must_use]
     pub fn new(now: Instant, settings: Settings) -> Self {
         let mut conduct = Conduct::new(now, settings);
-        let greeting = format!("+OK {} ready", conduct.settings.host);
+        // Where Dovecot's proxies look for it.
+        let xclient = if conduct.settings.believes_claims { "[XCLIENT] " } else { "" };
+        let greeting = format!("+OK {xclient}{} ready", conduct.settings.host);
         conduct.say(greeting);
         Self { conduct, lines: LineBuffer::new(LINE_BYTES_MAX), name: None, state: State::Command }
     }
@@ -90,6 +92,10 @@ impl Pop3Login {
         match command {
             Command::Capa => self.list_capabilities(),
             Command::Stls => self.on_stls(),
+            Command::Xclient(claims) => {
+                self.conduct.claims = claims;
+                self.conduct.say("+OK");
+            }
             Command::Quit => {
                 self.conduct.say("+OK bye");
                 self.close();
@@ -123,6 +129,9 @@ impl Pop3Login {
         }
         if self.conduct.may_start_tls() {
             self.conduct.say("STLS");
+        }
+        if self.conduct.settings.believes_claims {
+            self.conduct.say("XCLIENT");
         }
         self.conduct.say(".");
     }
@@ -163,7 +172,7 @@ impl Pop3Login {
     }
 
     fn on_credentials(&mut self, now: Instant, credentials: Credentials) {
-        match login_request(String::new(), credentials) {
+        match login_request(String::new(), credentials, &self.conduct.claims) {
             Some(request) => {
                 self.state = State::LoggingIn;
                 self.conduct.ask(Output::Login(request));

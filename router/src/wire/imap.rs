@@ -2,6 +2,8 @@
 
 use laniakea_directory::Secret;
 
+use super::claims::Claims;
+
 /// Longest tag; clients use four or so.
 const TAG_BYTES_MAX: usize = 64;
 /// Fields of one ID command (RFC 2971 §3.3 allows 30 pairs).
@@ -18,8 +20,8 @@ pub enum Command {
     Logout,
     /// `STARTTLS`
     StartTls,
-    /// `ID` (RFC 2971); what the client says of itself is not kept.
-    Id,
+    /// `ID` (RFC 2971); what a client says of itself is not kept, what a proxy says of its client is.
+    Id(Box<Claims>),
     /// `LOGIN`
     Login {
         /// The name, any bytes a string may hold.
@@ -113,17 +115,22 @@ impl<'a> Words<'a> {
         }
         if !self.eat(b'(') {
             let nil = self.atom()?;
-            return if nil.eq_ignore_ascii_case(b"NIL") { self.end(Command::Id) } else { None };
+            return if nil.eq_ignore_ascii_case(b"NIL") { self.end(Command::Id(Box::default())) } else { None };
         }
-        let mut strings = 0;
+        let mut claims = Box::<Claims>::default();
+        let (mut strings, mut field) = (0, None::<Vec<u8>>);
         while !self.eat(b')') {
             if strings > ID_STRINGS_MAX || (strings > 0 && !self.eat(b' ')) {
                 return None;
             }
-            self.astring()?;
+            let string = self.astring()?;
             strings += 1;
+            match field.take() {
+                Some(field) => claims.on_id(field.as_slice(), &string),
+                None => field = Some(string),
+            }
         }
-        self.end(Command::Id)
+        self.end(Command::Id(claims))
     }
 
     fn argument<T>(&mut self, read: fn(&mut Self) -> Option<T>) -> Option<T> {
@@ -265,10 +272,14 @@ mod tests {
     }
 
     #[test]
-    fn id_is_read_and_forgotten() {
-        assert_eq!(parsed("a1 ID NIL"), Command::Id);
-        assert_eq!(parsed("a1 ID ()"), Command::Id);
-        assert_eq!(parsed(r#"a1 ID ("name" "x y" "version" NIL)"#), Command::Id);
+    fn id_is_read_and_what_a_proxy_says_is_kept() {
+        assert_eq!(parsed("a1 ID NIL"), Command::Id(Box::default()));
+        assert_eq!(parsed("a1 ID ()"), Command::Id(Box::default()));
+        assert_eq!(parsed(r#"a1 ID ("name" "x y" "version" NIL)"#), Command::Id(Box::default()));
+        let Command::Id(claims) = parsed(r#"a1 ID ("x-proxy-ttl" "2" "x-originating-ip" "192.0.2.1")"#) else {
+            panic!()
+        };
+        assert_eq!((claims.ttl, claims.client), (Some(2), Some("192.0.2.1".parse().unwrap())));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use laniakea_directory::Secret;
 
+use super::claims::Claims;
+
 /// Longest command; RFC 2449 §4 asks for 255.
 pub const COMMAND_BYTES_MAX: usize = 512;
 /// Longest line of a SASL exchange, and of an AUTH command from a router (RFC 5034 §4 asks for 12,288).
@@ -27,6 +29,8 @@ pub enum Command {
         /// The initial response, still encoded.
         initial: Option<Vec<u8>>,
     },
+    /// `XCLIENT`, as Dovecot's proxies send it.
+    Xclient(Claims),
     /// A command that needs a login, or that nobody knows.
     Other,
 }
@@ -62,7 +66,11 @@ pub fn parse(line: &[u8]) -> Result<Command, Malformed> {
         (b"PASS", Some(secret)) => Ok(Command::Pass(Secret::new(secret.to_vec()))),
         (b"AUTH", None) => Ok(Command::Auth { mechanism: String::new(), initial: None }),
         (b"AUTH", Some(argument)) => parse_auth(argument),
-        (b"CAPA" | b"STLS" | b"QUIT" | b"USER" | b"PASS", _) => Err(Malformed::Arguments),
+        (b"XCLIENT", Some(attributes)) => {
+            let claims = std::str::from_utf8(attributes).ok().and_then(Claims::of_xclient);
+            claims.map(Command::Xclient).ok_or(Malformed::Arguments)
+        }
+        (b"CAPA" | b"STLS" | b"QUIT" | b"USER" | b"PASS" | b"XCLIENT", _) => Err(Malformed::Arguments),
         _ => Ok(Command::Other),
     }
 }

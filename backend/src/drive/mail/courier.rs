@@ -9,8 +9,8 @@ use futures_util::{StreamExt, future::join_all, stream};
 use laniakea_directory::{AccountRecord, ClusterName, Directory, LookupError};
 use laniakea_router::{
     drive::{
-        Dialler, RouterContext,
-        mail::{Engaged, Errand, Handover, Kept, MailClient, Need, Outgoing, resolve},
+        RouterContext,
+        mail::{Engaged, Errand, Handover, Kept, MailClient, Need, Outgoing, engage_foreign, resolve},
     },
     handoff::{Preamble, Protocol, SessionId, TlsFacts},
     route::RouteKey,
@@ -30,12 +30,8 @@ const DELIVERIES_MAX: usize = 16;
 const ROUNDS_MAX: usize = 5;
 /// Between two rounds.
 const ROUND_PAUSE: Duration = Duration::from_millis(400);
-/// How long a server of another kind may take to accept a connection.
-const FOREIGN_CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// Messages up to this size are summarised where they are; the pass over larger ones would hold up other connections.
 const INLINE_BYTES_MAX: usize = 64 << 10;
-/// The port of servers of another kind.
-const SMTP_PORT: u16 = 25;
 
 /// Knows the ways mail goes.
 pub struct Courier {
@@ -252,22 +248,25 @@ impl Courier {
         }
         let outgoing =
             Outgoing { reverse_path: message.reverse_path.as_ref(), parameters: &message.parameters, recipients };
-        let is_foreign = matches!(hop, NextHop::Foreign(_));
         let engaged = match hop {
             NextHop::Account(_) => return all(Outcome::unavailable()),
-            NextHop::Owner(owner) => self.engage(Dialect::Lmtp, &[owner], outgoing, origin).await,
+            NextHop::Owner(owner) => self.engage(Dialect::Lmtp, &[owner], outgoing, origin).await.map(at_member),
             NextHop::Cluster(cluster) => {
                 let members = self.front.routes.members(&cluster).await.unwrap_or_default();
                 let key = key.unwrap_or_else(|| RouteKey::of_name(cluster.as_str()));
                 let candidates = self.front.routes.plan(key, &members, None);
-                self.engage(Dialect::Lmtp, &candidates, outgoing, origin).await
+                self.engage(Dialect::Lmtp, &candidates, outgoing, origin).await.map(at_member)
             }
-            NextHop::Foreign(host) => engage_foreign(&host, self.domain(), outgoing).await,
+            NextHop::Foreign(host) => {
+                let Handover { preamble, .. } = origin.handover(Dialect::Smtp);
+                let engaged = engage_foreign(&self.front.foreign, &host, &preamble, self.domain(), outgoing).await;
+                engaged.map(|(client, recipients)| (None, client, recipients))
+            }
         };
         match engaged {
             // A server of another kind is not spoken to often enough to be kept, and is not looked after.
-            Ok(Engaged { client, recipients, .. }) if is_foreign => transfer(client, recipients, message).await.0,
-            Ok(Engaged { member, client, recipients }) => {
+            Ok((None, client, recipients)) => transfer(client, recipients, message).await.0,
+            Ok((Some(member), client, recipients)) => {
                 // What it did with the message nobody knows; delivery ids make it safe to come again.
                 let transferred = self.front.routes.unless_lost(member, transfer(client, recipients, message));
                 let Some((outcomes, client)) = transferred.await else { return all(Outcome::unavailable()) };
@@ -336,24 +335,16 @@ impl Origin {
     }
 }
 
+/// A connection that another message may follow on.
+fn at_member(engaged: Engaged) -> (Option<SocketAddr>, MailClient, Vec<Reply>) {
+    (Some(engaged.member), engaged.client, engaged.recipients)
+}
+
 /// The recipient with the name of its delivery.
 fn named(addressee: &Addressee) -> Option<Recipient> {
     let mut recipient = addressee.recipient.clone();
     recipient.parameters.delivery_id = Some(addressee.delivery_id);
     Some(recipient)
-}
-
-async fn engage_foreign(host: &str, hello: &str, outgoing: Outgoing<'_>) -> Result<Engaged, Reply> {
-    let unreachable = || Reply::new(451, (4, 4, 1), "the account's server cannot be reached");
-    let mut addresses = tokio::net::lookup_host((host, SMTP_PORT)).await.map_err(|_| unreachable())?;
-    let member = addresses.next().ok_or_else(unreachable)?;
-    let tcp = Dialler::default().dial(member, FOREIGN_CONNECT_DEADLINE).await.map_err(|_| unreachable())?;
-    let mut client = MailClient::connect(tcp, Dialect::Smtp, hello).await.map_err(|_| unreachable())?;
-    let recipients = client.begin(outgoing).await.map_err(|error| match error {
-        laniakea_router::drive::mail::ClientError::Refused(reply) => reply,
-        _ => unreachable(),
-    })?;
-    Ok(Engaged { member, client, recipients })
 }
 
 /// Sends the content: the outcomes of all recipients, refused ones included, and the connection if it is still good.

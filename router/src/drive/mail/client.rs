@@ -3,7 +3,7 @@
 //! MAIL, RCPT and DATA go out in one group (RFC 2920), so that a transaction costs two round trips. Every wait has a
 //! deadline; after any error the connection is of no use and is dropped.
 
-use std::{io, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,7 +12,9 @@ use tokio::{
 };
 
 use crate::{
+    drive::Stream,
     handoff::Preamble,
+    session::foreign::Introduction,
     session::smtp::{Dialect, Envelope, Recipient},
     wire::smtp::{DotStuffer, MailParameters, Mailbox, Reply, ReplyFault, parse_reply},
 };
@@ -78,7 +80,7 @@ impl From<tokio::time::error::Elapsed> for ClientError {
 /// A connection that has been greeted.
 #[derive(Debug)]
 pub struct MailClient {
-    stream: TcpStream,
+    stream: Stream,
     dialect: Dialect,
     received: Vec<u8>,
     extensions: Extensions,
@@ -87,13 +89,16 @@ pub struct MailClient {
 }
 
 /// What the server offers.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Extensions {
     size: bool,
     eight_bit: bool,
     smtputf8: bool,
     dsn: bool,
     ours: bool,
+    starttls: bool,
+    /// What XCLIENT may say.
+    xclient: Vec<String>,
 }
 
 impl MailClient {
@@ -102,7 +107,7 @@ impl MailClient {
     /// # Errors
     /// See [`ClientError`].
     pub async fn hand_over(tcp: TcpStream, dialect: Dialect, handover: &Handover) -> Result<Self, ClientError> {
-        let mut client = Self::on(tcp, dialect);
+        let mut client = Self::on(Stream::plain(tcp), dialect);
         client.outgoing = handover.preamble.encode();
         client.say_hello(&handover.hello).await?;
         Ok(client)
@@ -112,14 +117,53 @@ impl MailClient {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn connect(tcp: TcpStream, dialect: Dialect, hello: &str) -> Result<Self, ClientError> {
-        let mut client = Self::on(tcp, dialect);
+    pub async fn connect(stream: Stream, dialect: Dialect, hello: &str) -> Result<Self, ClientError> {
+        let mut client = Self::on(stream, dialect);
         client.expect_greeting().await?;
         client.say_hello_after_greeting(hello).await?;
         Ok(client)
     }
 
-    fn on(stream: TcpStream, dialect: Dialect) -> Self {
+    /// Asks for TLS (RFC 3207): the connection on which to do the handshake, after which [`Self::resume`] goes on.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn start_tls(mut self) -> Result<Stream, ClientError> {
+        if !self.extensions.starttls {
+            return Err(ClientError::Refused(Reply::new(451, (4, 7, 0), "the next server lacks STARTTLS")));
+        }
+        self.outgoing.extend_from_slice(b"STARTTLS\r\n");
+        let reply = self.exchange(1).await?.pop().ok_or(ReplyFault::Syntax)?;
+        // What came behind the reply would be taken for bytes from inside TLS (CVE-2011-0411).
+        if reply.code != 220 || !self.received.is_empty() {
+            return Err(ClientError::Refused(Reply::new(451, (4, 7, 0), "the next server refuses STARTTLS")));
+        }
+        Ok(self.stream)
+    }
+
+    /// Goes on inside TLS, where everything that was said before is forgotten.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn resume(stream: Stream, dialect: Dialect, hello: &str) -> Result<Self, ClientError> {
+        let mut client = Self::on(stream, dialect);
+        client.say_hello_after_greeting(hello).await?;
+        Ok(client)
+    }
+
+    /// Tells the server whose connection it is, as far as it wants to know, and greets it anew.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn introduce(&mut self, introduction: &Introduction, hello: &str) -> Result<(), ClientError> {
+        let Some(command) = xclient(&self.extensions.xclient, introduction) else { return Ok(()) };
+        self.outgoing.extend_from_slice(command.as_bytes());
+        let reply = self.exchange(1).await?.pop().ok_or(ReplyFault::Syntax)?;
+        // One that does not believe us takes the mail all the same.
+        if reply.is_success() { self.say_hello_after_greeting(hello).await } else { Ok(()) }
+    }
+
+    fn on(stream: Stream, dialect: Dialect) -> Self {
         Self {
             stream,
             dialect,
@@ -234,6 +278,8 @@ impl MailClient {
                 .any(|line| line.split(' ').next().is_some_and(|word| word.eq_ignore_ascii_case(keyword)))
         };
         let ours = offers("XDELIVERYID");
+        let xclient = reply.lines.iter().skip(1).find_map(|line| line.strip_prefix("XCLIENT "));
+        let xclient = xclient.map(|names| names.split(' ').map(str::to_ascii_uppercase).collect()).unwrap_or_default();
         self.extensions = Extensions {
             size: offers("SIZE"),
             eight_bit: offers("8BITMIME"),
@@ -241,6 +287,8 @@ impl MailClient {
             // Our own members keep these for bounces without offering DSN to strangers.
             dsn: offers("DSN") || ours,
             ours,
+            starttls: offers("STARTTLS"),
+            xclient,
         };
         Ok(())
     }
@@ -248,7 +296,7 @@ impl MailClient {
     /// A server gets only the parameters it offers (RFC 5321 §4.1.1.11).
     fn mail_command(&self, message: Outgoing<'_>) -> String {
         let mut parameters = message.parameters.clone();
-        let offered = self.extensions;
+        let offered = &self.extensions;
         if !offered.size {
             parameters.size = None;
         }
@@ -277,7 +325,7 @@ impl MailClient {
     /// (RFC 2920 §3.1).
     async fn exchange(&mut self, replies: usize) -> Result<Vec<Reply>, ClientError> {
         let outgoing = std::mem::take(&mut self.outgoing);
-        let (mut reading, mut writing) = self.stream.split();
+        let (mut reading, mut writing) = tokio::io::split(&mut self.stream);
         let received = &mut self.received;
         let read_all = async {
             let mut all = Vec::with_capacity(replies);
@@ -287,7 +335,7 @@ impl MailClient {
             Ok::<_, ClientError>(all)
         };
         let write_all = async {
-            timeout(CONTENT_DEADLINE, writing.write_all(&outgoing)).await??;
+            timeout(CONTENT_DEADLINE, write_all(&mut writing, &outgoing)).await??;
             Ok::<_, ClientError>(())
         };
         let (all, ()) = tokio::try_join!(read_all, write_all)?;
@@ -295,7 +343,7 @@ impl MailClient {
     }
 
     async fn flush(&mut self) -> Result<(), ClientError> {
-        timeout(CONTENT_DEADLINE, self.stream.write_all(&self.outgoing)).await??;
+        timeout(CONTENT_DEADLINE, write_all(&mut self.stream, &self.outgoing)).await??;
         self.outgoing.clear();
         Ok(())
     }
@@ -303,6 +351,31 @@ impl MailClient {
     async fn read_reply(&mut self) -> Result<Reply, ClientError> {
         read_reply(&mut self.stream, &mut self.received).await
     }
+}
+
+async fn write_all(stream: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
+/// The attributes that the server takes (Postfix's XCLIENT; SESSION and TTL are Dovecot's).
+fn xclient(taken: &[String], introduction: &Introduction) -> Option<String> {
+    let ip = match introduction.client.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("IPV6:{ip}"),
+    };
+    let known = [
+        ("ADDR", ip),
+        ("PORT", introduction.client.port().to_string()),
+        ("SESSION", introduction.session.to_string()),
+        ("TTL", introduction.ttl.to_string()),
+    ];
+    let told: String = known
+        .iter()
+        .filter(|(name, _)| taken.iter().any(|taken| taken == name))
+        .map(|(name, value)| format!(" {name}={value}"))
+        .collect();
+    (!told.is_empty()).then(|| format!("XCLIENT{told}\r\n"))
 }
 
 async fn read_reply(stream: &mut (impl AsyncReadExt + Unpin), received: &mut Vec<u8>) -> Result<Reply, ClientError> {

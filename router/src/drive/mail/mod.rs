@@ -8,6 +8,7 @@ mod budget;
 mod client;
 mod converse;
 mod engage;
+mod foreign;
 mod kept;
 mod leg;
 mod lmtp;
@@ -24,6 +25,7 @@ pub use budget::{Budget, Share};
 pub use client::{ClientError, Handover, MailClient, Outgoing};
 pub use converse::{Connection, Exchange, Farewell, converse};
 pub use engage::{Engaged, Errand, Need};
+pub use foreign::engage_foreign;
 pub use kept::Kept;
 pub use resolve::{Verdict, resolve};
 
@@ -35,14 +37,21 @@ use crate::session::smtp::{Dialect, Peer, Settings};
 
 /// Serves one client of the SMTP port (RFC 5321).
 pub async fn serve_smtp(stream: Stream, client: Client, context: Arc<RouterContext>) {
+    let client = at_first_hop(client);
     let exchange = smtp::SmtpRelay::new(client.clone(), Arc::clone(&context));
     serve(stream, &client, &context, Dialect::Smtp, exchange).await;
 }
 
 /// Serves one client of the LMTP port (RFC 2033).
 pub async fn serve_lmtp(stream: Stream, client: Client, context: Arc<RouterContext>) {
+    let client = at_first_hop(client);
     let exchange = lmtp::LmtpRelay::new(client.clone(), Arc::clone(&context));
     serve(stream, &client, &context, Dialect::Lmtp, exchange).await;
+}
+
+/// Mail counts its hops in its `Received` fields, not connection by connection.
+fn at_first_hop(client: Client) -> Client {
+    Client { hops: 0, ..client }
 }
 
 async fn serve(stream: Stream, client: &Client, context: &RouterContext, dialect: Dialect, exchange: impl Exchange) {

@@ -204,12 +204,14 @@ impl Rig {
             domain: "x.example".into(),
             routes: Routes::new(directory.clone(), Default::default()),
             directory,
+            foreign: Default::default(),
             tls: ServerTls::load(&files.settings()).unwrap(),
             memory: Budget::new(limits.memory_bytes_max),
             limits,
             gate: Gate::new(100, 2, 40),
             suspicion: Default::default(),
             proxy_from: Vec::new(),
+            trust_from: Vec::new(),
             shutdown: CancellationToken::new(),
             drained: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -222,7 +224,14 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (caller, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
         let (tcp, address) = accepted.unwrap();
-        let client = Client { address, local: listener.local_addr().unwrap(), tls: None, session: SessionId(7) };
+        let client = Client {
+            address,
+            local: listener.local_addr().unwrap(),
+            tls: None,
+            session: SessionId(7),
+            hops: 0,
+            is_believed: false,
+        };
         let (stream, context) = (Stream::plain(tcp), self.context.clone());
         match dialect {
             Dialect::Smtp => tokio::spawn(serve_smtp(stream, client, context)),

@@ -1,0 +1,227 @@
+//! An IMAP login at a server of another kind (RFC 9051 §6.1, §6.2; RFC 2971 for the word on whose connection it is).
+
+use super::{Approach, ForeignLogin, Input, Introduction, Output, Talk, Verdict};
+use crate::{session::Fault, wire::sasl::encode_plain};
+
+/// Our own commands' tag; the login has the client's, so that the reply to it can be passed on as it is.
+const TAG: &str = "laniakea";
+
+/// One IMAP login.
+#[derive(Debug)]
+pub struct ImapForeign {
+    approach: Approach,
+    talk: Talk,
+    state: State,
+    capabilities: Vec<String>,
+    is_encrypted: bool,
+    /// Capabilities that the server lists of its own accord when the login is done.
+    untagged: String,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    Capability,
+    StartTls,
+    Handshake,
+    Id,
+    /// The mechanism was named; the server is to ask for the credentials.
+    Prompt,
+    Verdict,
+}
+
+impl ImapForeign {
+    /// Begins; the server speaks first.
+    #[must_use]
+    pub fn new(approach: Approach) -> Self {
+        Self {
+            approach,
+            talk: Talk::new(),
+            state: State::Greeting,
+            capabilities: Vec::new(),
+            is_encrypted: false,
+            untagged: String::new(),
+        }
+    }
+
+    fn on_line(&mut self, line: &str) {
+        self.learn_capabilities(line);
+        match self.state {
+            State::Greeting => self.on_greeting(line),
+            State::Capability | State::StartTls | State::Id => {
+                if let Some(reply) = reply_to(TAG, line) {
+                    self.on_reply(reply.starts_with("OK"));
+                } else if line.starts_with("* BYE") {
+                    self.talk.end(Verdict::Refused(Fault::Unavailable));
+                }
+            }
+            State::Prompt if line.starts_with('+') => {
+                let message = self.plain();
+                self.talk.say(&message);
+                self.state = State::Verdict;
+            }
+            State::Prompt | State::Verdict => self.on_verdict(line),
+            // Nothing is read before the handshake is done.
+            State::Handshake => {}
+        }
+    }
+
+    fn on_greeting(&mut self, line: &str) {
+        if line.starts_with("* BYE") {
+            return self.talk.end(Verdict::Refused(Fault::Unavailable));
+        }
+        if !line.starts_with("* OK") {
+            // PREAUTH among them: a session that nobody has proved to be the client's.
+            self.talk.unusable::<()>("no IMAP greeting");
+            return;
+        }
+        if self.capabilities.is_empty() { self.ask_capabilities() } else { self.go_on() }
+    }
+
+    fn on_reply(&mut self, is_ok: bool) {
+        match self.state {
+            State::StartTls if is_ok => {
+                self.state = State::Handshake;
+                self.talk.start_tls();
+            }
+            State::StartTls => {
+                self.talk.unusable::<()>("STARTTLS is refused");
+            }
+            State::Id => self.authenticate(),
+            _ => self.go_on(),
+        }
+    }
+
+    /// Capabilities are known: TLS if it is to be, then the word on whose connection it is, then the login.
+    fn go_on(&mut self) {
+        if self.approach.start_tls && !self.is_encrypted {
+            if !self.has("STARTTLS") {
+                self.talk.unusable::<()>("no STARTTLS");
+                return;
+            }
+            self.command("STARTTLS", State::StartTls);
+        } else if let Some(introduction) = self.approach.introduction.filter(|_| self.has("ID")) {
+            self.command(&id(&introduction), State::Id);
+        } else {
+            self.authenticate();
+        }
+    }
+
+    fn authenticate(&mut self) {
+        let request = &self.approach.request;
+        let tag = &request.tag;
+        if self.has("AUTH=PLAIN") && self.has("SASL-IR") {
+            let command = zeroize::Zeroizing::new(format!("{tag} AUTHENTICATE PLAIN {}", *self.plain()));
+            self.talk.say(&command);
+            self.state = State::Verdict;
+        } else if self.has("AUTH=PLAIN") {
+            let command = format!("{tag} AUTHENTICATE PLAIN");
+            self.talk.say(&command);
+            self.state = State::Prompt;
+        } else if self.has("LOGINDISABLED") || request.authzid.is_some() {
+            self.talk.unusable::<()>("no login with a password: does it want TLS?");
+        } else {
+            let name = quoted(request.login.as_str().as_bytes());
+            let secret = quoted(request.secret.expose());
+            let mut command = zeroize::Zeroizing::new(format!("{tag} LOGIN ").into_bytes());
+            command.extend_from_slice(&[name.as_slice(), b" ", secret.as_slice(), b"\r\n"].concat());
+            self.talk.outputs.push_back(Output::Write(command));
+            self.state = State::Verdict;
+        }
+    }
+
+    fn on_verdict(&mut self, line: &str) {
+        if line.starts_with("* BYE") {
+            return self.talk.end(Verdict::Refused(Fault::Unavailable));
+        }
+        if line.starts_with("* CAPABILITY ") {
+            self.untagged = format!("{line}\r\n");
+        }
+        let Some(reply) = reply_to(&self.approach.request.tag, line) else { return };
+        if reply.starts_with("OK") {
+            let lines = format!("{}{line}\r\n", self.untagged);
+            self.talk.logged_in(lines);
+        } else {
+            self.talk.end(Verdict::Refused(Fault::of_foreign_imap(reply)));
+        }
+    }
+
+    fn ask_capabilities(&mut self) {
+        self.command("CAPABILITY", State::Capability);
+    }
+
+    fn command(&mut self, command: &str, state: State) {
+        self.talk.say(&format!("{TAG} {command}"));
+        self.state = state;
+    }
+
+    /// `* CAPABILITY …`, or a code in any condition.
+    fn learn_capabilities(&mut self, line: &str) {
+        let in_code = || line.split_once("[CAPABILITY ")?.1.split_once(']').map(|(list, _)| list);
+        if let Some(list) = line.strip_prefix("* CAPABILITY ").or_else(in_code) {
+            self.capabilities = list.split_ascii_whitespace().map(str::to_ascii_uppercase).collect();
+        }
+    }
+
+    fn has(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|known| known == capability)
+    }
+
+    fn plain(&self) -> zeroize::Zeroizing<String> {
+        let request = &self.approach.request;
+        encode_plain(request.authzid.as_deref(), request.login.as_str(), &request.secret)
+    }
+}
+
+impl ForeignLogin for ImapForeign {
+    fn handle(&mut self, input: Input<'_>) {
+        match input {
+            Input::Bytes(bytes) => self.talk.lines.push(bytes),
+            Input::TlsDone => {
+                // What was said before TLS is forgotten (RFC 9051 §6.2.1).
+                self.is_encrypted = true;
+                self.capabilities.clear();
+                self.ask_capabilities();
+            }
+        }
+        while !matches!(self.state, State::Handshake)
+            && let Some(line) = self.talk.next_line()
+        {
+            self.on_line(&line);
+        }
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        self.talk.outputs.pop_front()
+    }
+}
+
+/// What follows the tag.
+fn reply_to<'a>(tag: &str, line: &'a str) -> Option<&'a str> {
+    line.strip_prefix(tag)?.strip_prefix(' ')
+}
+
+/// The fields that Dovecot, nginx and Cyrus know.
+fn id(introduction: &Introduction) -> String {
+    let Introduction { client, local, session, ttl } = introduction;
+    format!(
+        "ID (\"x-originating-ip\" \"{}\" \"x-originating-port\" \"{}\" \"x-connected-ip\" \"{}\" \"x-connected-port\" \"{}\" \"x-session-id\" \"{session}\" \"x-proxy-ttl\" \"{ttl}\")",
+        client.ip(),
+        client.port(),
+        local.ip(),
+        local.port(),
+    )
+}
+
+/// A quoted string; a name or password holds no line break (`conduct::login_request`).
+fn quoted(text: &[u8]) -> zeroize::Zeroizing<Vec<u8>> {
+    let mut quoted = zeroize::Zeroizing::new(vec![b'"']);
+    for byte in text {
+        if matches!(byte, b'"' | b'\\') {
+            quoted.push(b'\\');
+        }
+        quoted.push(*byte);
+    }
+    quoted.push(b'"');
+    quoted
+}

@@ -1,0 +1,164 @@
+//! Logins at servers of other kinds, as machines: we are the client.
+//!
+//! Such a server gets nothing but the native protocol, written anew from parsed values: greeting, capabilities, STARTTLS
+//! where it is asked for, a word on whose connection it is, and the login. What it promises is not known in advance, so
+//! only what it has announced is used; a login is never sent before the TLS that the settings ask for.
+//!
+//! **Architecture invariant:** as in every session: no socket, no clock. The driver limits the time.
+
+mod imap;
+mod pop3;
+
+use std::{collections::VecDeque, net::SocketAddr};
+
+use zeroize::Zeroizing;
+
+use super::{Fault, LoginRequest};
+use crate::{
+    handoff::SessionId,
+    wire::line::{Drained, LineBuffer, LineError},
+};
+
+pub use imap::ImapForeign;
+pub use pop3::Pop3Foreign;
+
+/// Longest line of such a server: its capabilities, or a challenge (RFC 5034 §4).
+const LINE_BYTES_MAX: usize = 12_288;
+/// Lines until the verdict: capabilities twice, one a line in POP3, and whatever else it has to say.
+const LINES_MAX: usize = 200;
+
+/// One login at a server of another kind.
+pub trait ForeignLogin {
+    /// Tells the machine what happened.
+    fn handle(&mut self, input: Input<'_>);
+
+    /// Takes the next thing to do; to be called until there is none.
+    fn poll(&mut self) -> Option<Output>;
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The server sent bytes.
+    Bytes(&'a [u8]),
+    /// The handshake that [`Output::StartTls`] asked for is done.
+    TlsDone,
+}
+
+/// What the driver is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send these bytes.
+    Write(Zeroizing<Vec<u8>>),
+    /// Begin TLS, then [`Input::TlsDone`]; the proof says that the server sent nothing too early.
+    StartTls(Drained),
+    /// The login is over.
+    End(Verdict),
+}
+
+/// How a login ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The account is open.
+    LoggedIn {
+        /// The lines for the client, with their CRLFs.
+        reply_lines: Vec<u8>,
+        /// What the server sent behind them.
+        unread: Vec<u8>,
+    },
+    /// The server said no.
+    Refused(Fault),
+    /// The server cannot be used; for the log.
+    Unusable(&'static str),
+}
+
+/// How to go about a login.
+#[derive(Debug, Clone)]
+pub struct Approach {
+    /// Who wants to log in.
+    pub request: LoginRequest,
+    /// Whether TLS is to be begun first.
+    pub start_tls: bool,
+    /// Whose connection it is, if the server is to be told.
+    pub introduction: Option<Introduction>,
+}
+
+/// Whose connection it is, as Dovecot and others are told with ID (IMAP) and XCLIENT (POP3, SMTP, LMTP). They believe it
+/// of networks they trust.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Introduction {
+    /// The client.
+    pub client: SocketAddr,
+    /// The address it connected to.
+    pub local: SocketAddr,
+    /// The session's name in every log.
+    pub session: SessionId,
+    /// How many more proxies the connection may pass.
+    pub ttl: u8,
+}
+
+/// What both machines keep besides their state.
+#[derive(Debug)]
+struct Talk {
+    lines: LineBuffer,
+    outputs: VecDeque<Output>,
+    heard: usize,
+    is_over: bool,
+}
+
+impl Talk {
+    fn new() -> Self {
+        Self { lines: LineBuffer::new(LINE_BYTES_MAX), outputs: VecDeque::new(), heard: 0, is_over: false }
+    }
+
+    fn say(&mut self, line: &str) {
+        self.outputs.push_back(Output::Write(Zeroizing::new([line.as_bytes(), b"\r\n"].concat())));
+    }
+
+    /// The server's next line, as text.
+    fn next_line(&mut self) -> Option<String> {
+        if self.is_over {
+            return None;
+        }
+        let line = match self.lines.next_line() {
+            Ok(line) => line?,
+            Err(LineError::TooLong | LineError::BareLineBreak | LineError::Nul) => return self.unusable("no lines"),
+        };
+        self.heard += 1;
+        if self.heard > LINES_MAX {
+            return self.unusable("talks without end");
+        }
+        match String::from_utf8(line) {
+            Ok(line) => Some(line),
+            Err(_) => self.unusable("no text"),
+        }
+    }
+
+    /// Begins TLS, if the server has sent nothing behind its consent: such bytes would be taken for bytes from inside.
+    fn start_tls(&mut self) {
+        match self.lines.drained() {
+            Some(proof) => self.outputs.push_back(Output::StartTls(proof)),
+            None => {
+                self.unusable::<()>("data before the handshake");
+            }
+        }
+    }
+
+    fn logged_in(&mut self, reply_lines: String) {
+        let lines = std::mem::replace(&mut self.lines, LineBuffer::new(LINE_BYTES_MAX));
+        self.end(Verdict::LoggedIn { reply_lines: reply_lines.into_bytes(), unread: lines.into_unread() });
+    }
+
+    fn unusable<T>(&mut self, why: &'static str) -> Option<T> {
+        self.end(Verdict::Unusable(why));
+        None
+    }
+
+    fn end(&mut self, verdict: Verdict) {
+        self.is_over = true;
+        self.outputs.push_back(Output::End(verdict));
+    }
+}
+
+#[cfg(test)]
+mod dialogue_test;

@@ -1,0 +1,175 @@
+//! A POP3 login at a server of another kind (RFC 1939 §7, RFC 2449, RFC 2595 §4, RFC 5034).
+
+use super::{Approach, ForeignLogin, Input, Introduction, Output, Talk, Verdict};
+use crate::{session::Fault, wire::sasl::encode_plain};
+
+/// Longest command with an initial response (RFC 5034 §4 with RFC 2449 §4); a longer one is sent when it is asked for.
+const COMMAND_BYTES_MAX: usize = 255;
+
+/// One POP3 login.
+#[derive(Debug)]
+pub struct Pop3Foreign {
+    approach: Approach,
+    talk: Talk,
+    state: State,
+    capabilities: Vec<String>,
+    is_encrypted: bool,
+    /// Dovecot 2.3 says so in its greeting, later versions among their capabilities.
+    takes_xclient: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    /// Waits for the first line of the capabilities.
+    Capa,
+    /// Reads them.
+    Capabilities,
+    Stls,
+    Handshake,
+    Xclient,
+    /// The mechanism was named; the server is to ask for the credentials.
+    Prompt,
+    User,
+    Verdict,
+}
+
+impl Pop3Foreign {
+    /// Begins; the server speaks first.
+    #[must_use]
+    pub fn new(approach: Approach) -> Self {
+        let (capabilities, is_encrypted, takes_xclient) = Default::default();
+        Self { approach, talk: Talk::new(), state: State::Greeting, capabilities, is_encrypted, takes_xclient }
+    }
+
+    fn on_line(&mut self, line: &str) {
+        let is_ok = line.starts_with("+OK");
+        match self.state {
+            State::Greeting if is_ok => {
+                self.takes_xclient = line.contains("[XCLIENT]");
+                self.command("CAPA", State::Capa);
+            }
+            State::Greeting => self.on_refusal(line),
+            State::Capa if is_ok => self.state = State::Capabilities,
+            // A server from before RFC 2449: it knows USER and PASS.
+            State::Capa => self.go_on(),
+            State::Capabilities if line == "." => self.go_on(),
+            State::Capabilities => self.capabilities.push(line.to_ascii_uppercase()),
+            State::Stls if is_ok => {
+                self.state = State::Handshake;
+                self.talk.start_tls();
+            }
+            State::Stls => {
+                self.talk.unusable::<()>("STLS is refused");
+            }
+            // Not believed: the login itself may go on.
+            State::Xclient => self.authenticate(),
+            State::Prompt if line.starts_with("+ ") => {
+                let message = self.plain();
+                self.talk.say(&message);
+                self.state = State::Verdict;
+            }
+            State::User if is_ok => self.pass(),
+            State::Verdict if is_ok => self.talk.logged_in(format!("{line}\r\n")),
+            State::Prompt | State::User | State::Verdict => self.on_refusal(line),
+            // Nothing is read before the handshake is done.
+            State::Handshake => {}
+        }
+    }
+
+    /// Capabilities are known, as far as there are any.
+    fn go_on(&mut self) {
+        if self.approach.start_tls && !self.is_encrypted {
+            return self.command("STLS", State::Stls);
+        }
+        match self.approach.introduction.filter(|_| self.takes_xclient || self.has("XCLIENT")) {
+            Some(introduction) => self.command(&xclient(&introduction), State::Xclient),
+            None => self.authenticate(),
+        }
+    }
+
+    fn authenticate(&mut self) {
+        let request = &self.approach.request;
+        if self.offers_plain() {
+            let command = zeroize::Zeroizing::new(format!("AUTH PLAIN {}", *self.plain()));
+            if command.len() + 2 <= COMMAND_BYTES_MAX {
+                self.talk.say(&command);
+                self.state = State::Verdict;
+            } else {
+                self.command("AUTH PLAIN", State::Prompt);
+            }
+        } else if request.authzid.is_some() {
+            self.talk.unusable::<()>("no AUTH PLAIN");
+        } else {
+            let command = format!("USER {}", request.login);
+            self.command(&command, State::User);
+        }
+    }
+
+    fn pass(&mut self) {
+        let secret = self.approach.request.secret.expose();
+        let command = zeroize::Zeroizing::new([b"PASS ".as_slice(), secret, b"\r\n"].concat());
+        self.talk.outputs.push_back(Output::Write(command));
+        self.state = State::Verdict;
+    }
+
+    fn on_refusal(&mut self, line: &str) {
+        if !line.starts_with("-ERR") {
+            self.talk.unusable::<()>("no POP3");
+            return;
+        }
+        let fault = match self.state {
+            State::Greeting => Fault::Unavailable,
+            _ => Fault::of_foreign_pop3(line),
+        };
+        self.talk.end(Verdict::Refused(fault));
+    }
+
+    fn command(&mut self, command: &str, state: State) {
+        self.talk.say(command);
+        self.state = state;
+    }
+
+    fn has(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|line| line.split(' ').next() == Some(capability))
+    }
+
+    fn offers_plain(&self) -> bool {
+        let sasl = self.capabilities.iter().find_map(|line| line.strip_prefix("SASL "));
+        sasl.is_some_and(|mechanisms| mechanisms.split(' ').any(|name| name == "PLAIN"))
+    }
+
+    fn plain(&self) -> zeroize::Zeroizing<String> {
+        let request = &self.approach.request;
+        encode_plain(request.authzid.as_deref(), request.login.as_str(), &request.secret)
+    }
+}
+
+impl ForeignLogin for Pop3Foreign {
+    fn handle(&mut self, input: Input<'_>) {
+        match input {
+            Input::Bytes(bytes) => self.talk.lines.push(bytes),
+            Input::TlsDone => {
+                // What was said before TLS is forgotten (RFC 2595 §4).
+                self.is_encrypted = true;
+                self.capabilities.clear();
+                self.command("CAPA", State::Capa);
+            }
+        }
+        while !matches!(self.state, State::Handshake)
+            && let Some(line) = self.talk.next_line()
+        {
+            self.on_line(&line);
+        }
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        self.talk.outputs.pop_front()
+    }
+}
+
+/// As Dovecot takes it from its own proxies.
+fn xclient(introduction: &Introduction) -> String {
+    let Introduction { client, session, ttl, .. } = introduction;
+    format!("XCLIENT ADDR={} PORT={} SESSION={session} TTL={ttl}", client.ip(), client.port())
+}
