@@ -35,6 +35,8 @@ pub use log::{Appended, Contents, Limits, Log, SnapshotDone, SnapshotJob, Stored
 pub use recover::{Damage, OpenError, Record, Recovered, Report, look};
 
 #[cfg(test)]
+mod churn_test;
+#[cfg(test)]
 mod crash_test;
 #[cfg(test)]
 mod log_test;

@@ -268,7 +268,7 @@ impl Member {
                 self.commit(bodies)?;
             }
             let Some(log) = &mut self.log else { return Err(Stop::Over) };
-            let upkeep = match job.run(&state).and_then(|done| log.end_snapshot(done)) {
+            let upkeep = match log.end_snapshot(job.run(&state)) {
                 Ok(Some(upkeep)) => upkeep,
                 Ok(None) => return Ok(()),
                 Err(WriteError::Stale) => return Err(Stop::Over),

@@ -13,6 +13,8 @@ const MOVED_BODY: u8 = 4;
 const MARK: u8 = 5;
 /// Where a moved body was: segment and offset.
 const ORIGIN_BYTES: usize = 16;
+/// What the record of a moved body takes beside the body.
+pub const MOVED_HEAD_BYTES: u64 = 24 + ORIGIN_BYTES as u64;
 
 /// A record as it stands in a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,6 +211,13 @@ mod tests {
         put_moved(&mut out, 7, 4096, b"moved");
         put_mark(&mut out);
         (out, offset)
+    }
+
+    #[test]
+    fn a_moved_body_takes_what_is_reckoned_for_it() {
+        let mut out = Vec::new();
+        put_moved(&mut out, 7, 4096, b"moved");
+        assert_eq!(out.len() as u64, MOVED_HEAD_BYTES + 5);
     }
 
     #[test]

@@ -113,6 +113,8 @@ pub struct Log<F: Fs> {
     /// How many bytes of bodies the state held at the last snapshot, or when it was recovered.
     held: Option<u64>,
     stage: Stage,
+    /// How often the log was read back: a snapshot that was begun before the last time is none of its business.
+    recoveries: u64,
     /// Whether nothing stands behind the end that a successor could take for a batch: then what no batch before the end
     /// names, none will ever name.
     is_end_settled: bool,
@@ -197,6 +199,7 @@ impl<F: Fs> Log<F> {
             files: None,
             held: None,
             stage: Stage::Idle,
+            recoveries: 0,
             is_end_settled: false,
             moving: Vec::new(),
             doomed: Vec::new(),
@@ -238,6 +241,7 @@ impl<F: Fs> Log<F> {
         assert!(carry.is_none() || !settled, "only the last batch of an unclean end is written again");
         self.state = State::Ready;
         self.prepared = None;
+        self.recoveries += 1;
         self.is_end_settled = false;
         (self.end, self.name_in_doubt, self.older, self.acked) = (end, name_in_doubt, older, acked);
         (self.snapshots, self.discards) = (found.snapshots, found.discards);
@@ -310,6 +314,10 @@ impl<F: Fs> Log<F> {
         let here = (self.end.generation, self.end.offset);
         assert!((batch.place.generation, batch.place.offset) == here, "a batch is written where it was begun");
         let written = self.write_here(batch);
+        if written.is_err() {
+            // What compaction had to move is moved no more, nor is its mark written; the next snapshot begins it anew.
+            self.stage = Stage::Idle;
+        }
         self.state = match &written {
             Ok(_) => State::Unsynced,
             // Half a batch stands at the end. The next one will stand in its place: no header in the half is that of a

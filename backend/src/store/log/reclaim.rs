@@ -3,7 +3,7 @@
 //! The bodies that are still needed, of those segments that have more bytes nobody needs than bodies that are, are written
 //! once more behind the newest batch; then the segments can go. So a byte is copied only if at least one is won by it,
 //! which bounds what compaction adds to what is written anyway. It begins when more than half of a log is waste, so what a
-//! log takes is bounded as well.
+//! log takes is bounded as well. A body counts with all that a record of it takes: of many short ones, the records are most.
 
 /// What one segment holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,12 +12,13 @@ pub struct Content {
     pub generation: u64,
     /// Its length.
     pub length: u64,
-    /// How many of its bytes are bodies that somebody still needs.
+    /// How many bytes it would take to write the bodies again that somebody still needs.
     pub living: u64,
 }
 
 impl Content {
-    fn waste(&self) -> u64 {
+    /// What would be won by it.
+    pub fn waste(&self) -> u64 {
         self.length.saturating_sub(self.living)
     }
 }

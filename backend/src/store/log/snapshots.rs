@@ -14,6 +14,7 @@ use super::{Log, State, Unsaved};
 use crate::sabotage::{self, Sabotage};
 use crate::store::files::{Published, publish, read_snapshot_header};
 use crate::store::format::layout::{BODIES, Name, body_path, parse_body_name};
+use crate::store::format::record::MOVED_HEAD_BYTES;
 use crate::store::format::segment::Seal;
 use crate::store::format::snapshot::{SnapshotHeader, encode_discards};
 use crate::store::format::{ALIGNMENT, COMPACTION_LEVEL, Position, checksum};
@@ -66,6 +67,8 @@ pub struct SnapshotJob<F: Fs> {
     files: Option<u64>,
     unsaved: Unsaved,
     reclaim_bytes: u64,
+    /// How often the log had been read back when this was begun.
+    recoveries: u64,
 }
 
 /// A snapshot that was written, and what was learnt on the way.
@@ -82,7 +85,11 @@ pub struct SnapshotDone {
     places: Vec<BodyRef>,
     discards: BTreeMap<u64, u64>,
     files: Option<u64>,
-    victims: Option<Vec<u64>>,
+    contents: Vec<Content>,
+    /// What compaction has to win at least.
+    least: u64,
+    can_compact: bool,
+    recoveries: u64,
 }
 
 impl<F: Fs> SnapshotJob<F> {
@@ -105,9 +112,11 @@ impl<F: Fs> SnapshotJob<F> {
         self.write(&encoded, &discards)?;
         self.place_previous();
         let files = self.sweep_bodies(&places);
-        let least = self.reclaim_bytes.max(2 * encoded.len() as u64);
-        let victims = if self.level >= COMPACTION_LEVEL { victims(&self.contents(&places), least) } else { None };
         Ok(SnapshotDone {
+            contents: self.contents(&places),
+            least: self.reclaim_bytes.max(2 * encoded.len() as u64),
+            can_compact: self.level >= COMPACTION_LEVEL,
+            recoveries: self.recoveries,
             name: self.name,
             position: self.position,
             has_mark: self.has_mark,
@@ -119,7 +128,6 @@ impl<F: Fs> SnapshotJob<F> {
             places,
             discards,
             files,
-            victims,
         })
     }
 
@@ -152,13 +160,13 @@ impl<F: Fs> SnapshotJob<F> {
 
     /// How many bytes of bodies nobody names, by segment.
     fn discards(&self, places: &[BodyRef]) -> BTreeMap<u64, u64> {
-        let living = living_bytes(places);
+        let living = living_bytes(places, 0);
         let dead = |seal: Seal| seal.body_bytes.saturating_sub(living.get(&seal.generation).copied().unwrap_or(0));
         self.segments().map(|seal| (seal.generation, dead(seal))).filter(|(_, bytes)| *bytes > 0).collect()
     }
 
     fn contents(&self, places: &[BodyRef]) -> Vec<Content> {
-        let living = living_bytes(places);
+        let living = living_bytes(places, MOVED_HEAD_BYTES);
         let content = |seal: Seal| Content {
             generation: seal.generation,
             length: seal.length,
@@ -220,11 +228,12 @@ fn bodies_of(state: &impl Contents) -> Vec<BodyRef> {
     bodies
 }
 
-fn living_bytes(places: &[BodyRef]) -> BTreeMap<u64, u64> {
+/// How many bytes of needed bodies each segment has, with so many more for each body.
+fn living_bytes(places: &[BodyRef], more: u64) -> BTreeMap<u64, u64> {
     let mut living = BTreeMap::new();
     for place in places {
         if let BodyRef::Inline { generation, length, .. } = place {
-            *living.entry(*generation).or_default() += u64::from(*length);
+            *living.entry(*generation).or_default() += u64::from(*length) + more;
         }
     }
     living
@@ -305,37 +314,26 @@ impl<F: Fs> Log<F> {
             files: self.files.map(|files| files + unsaved.files),
             unsaved,
             reclaim_bytes: self.limits.reclaim_bytes,
+            recoveries: self.recoveries,
         })
     }
 
-    /// Ends a snapshot that was written; begins a new segment when the present one is long enough, or an older one can
+    /// Ends a snapshot. If it was written, begins a new segment when the present one is long enough, or an older one can
     /// be left out; deletes files that nobody needs. Returns the upkeep that is to be done next, if any: its moves
-    /// committed, then a [mark](crate::store::Batch::push_mark).
+    /// committed, then a [mark](crate::store::Batch::push_mark). If it was not, compaction begins anew with a later one.
     ///
     /// # Errors
-    /// See [`WriteError`].
-    pub fn end_snapshot(&mut self, done: SnapshotDone) -> Result<Option<Upkeep>, WriteError> {
+    /// Whatever the snapshot failed of, and see [`WriteError`].
+    pub fn end_snapshot(&mut self, written: Result<SnapshotDone, WriteError>) -> Result<Option<Upkeep>, WriteError> {
         assert!(self.state != State::Unsynced, "a segment begins between two batches");
-        let SnapshotDone { name, position, previous, .. } = done;
-        self.unsaved = self.unsaved.since(&done.unsaved, done.state_bytes);
-        self.held = Some(done.held);
-        self.files = done.files;
-        self.discards = done.discards;
-        self.reader.retain_moves(done.bodies.iter().copied());
-        let superseded = self
-            .snapshots
-            .iter()
-            .map(|(old, _)| *old)
-            .filter(|old| *old != name && previous.is_none_or(|(kept, _)| kept != *old));
-        self.doomed.extend(superseded.map(|old| (self.end.seq + 1, old)));
-        self.snapshots = [(name, Some(position))].into_iter().chain(previous).take(SNAPSHOTS_KEPT).collect();
-        if self.state == State::Poisoned {
+        let done = written.inspect_err(|_| self.stage = Stage::Idle)?;
+        if done.recoveries != self.recoveries {
+            // The log was read back meanwhile, with this snapshot or without it, and reckons from what it found.
             return Ok(None);
         }
-        let upkeep = self.next_stage(done.has_mark, done.victims, &done.places);
-        // A header that was prepared names what was needed before.
-        self.prepared = None;
-        if self.current.is_some()
+        let upkeep = self.adopt_snapshot(done);
+        if self.state != State::Poisoned
+            && self.current.is_some()
             && (self.end.offset >= self.limits.segment_bytes || upkeep.is_some() || self.has_droppable())
         {
             self.rotate()?;
@@ -344,26 +342,67 @@ impl<F: Fs> Log<F> {
         Ok(upkeep)
     }
 
+    /// Reckons with a snapshot from now on.
+    fn adopt_snapshot(&mut self, mut done: SnapshotDone) -> Option<Upkeep> {
+        let SnapshotDone { name, position, previous, .. } = done;
+        self.unsaved = self.unsaved.since(&done.unsaved, done.state_bytes);
+        self.held = Some(done.held);
+        self.files = done.files;
+        self.discards = std::mem::take(&mut done.discards);
+        self.reader.retain_moves(done.bodies.iter().copied());
+        let superseded = self
+            .snapshots
+            .iter()
+            .map(|(old, _)| *old)
+            .filter(|old| *old != name && previous.is_none_or(|(kept, _)| kept != *old));
+        self.doomed.extend(superseded.map(|old| (self.end.seq + 1, old)));
+        self.snapshots = [(name, Some(position))].into_iter().chain(previous).take(SNAPSHOTS_KEPT).collect();
+        // A header that was prepared names what was needed before.
+        self.prepared = None;
+        if self.state == State::Poisoned { None } else { self.next_stage(&done) }
+    }
+
     /// How far compaction is now, and what is to be done about it.
-    fn next_stage(&mut self, has_mark: bool, victims: Option<Vec<u64>>, places: &[BodyRef]) -> Option<Upkeep> {
-        match (self.stage, victims) {
-            (Stage::Idle, Some(victims)) => {
-                self.stage = Stage::Moving;
-                let is_victim = |place: &&BodyRef| matches!(place, BodyRef::Inline { generation, .. } if victims.contains(generation));
-                let moves = places.iter().filter(is_victim).copied().collect();
-                Some(Upkeep { moves, ends_with_snapshot: true })
-            }
-            (Stage::Moving, _) if has_mark => {
+    fn next_stage(&mut self, done: &SnapshotDone) -> Option<Upkeep> {
+        match self.stage {
+            Stage::Idle => self.begin_compaction(done),
+            Stage::Moving if done.has_mark => {
                 self.stage = Stage::Settling;
                 Some(Upkeep { moves: Vec::new(), ends_with_snapshot: true })
             }
-            (Stage::Settling, _) if has_mark => {
+            Stage::Settling if done.has_mark => {
                 self.stage = Stage::Idle;
                 // The new header leaves the old segments out; the batch behind it proves that its writer was the owner.
                 Some(Upkeep { moves: Vec::new(), ends_with_snapshot: false })
             }
-            (Stage::Idle | Stage::Moving | Stage::Settling, _) => None,
+            Stage::Moving | Stage::Settling => None,
         }
+    }
+
+    /// Whether the next snapshot is one of a compaction, and does not judge whether there should be one.
+    #[cfg(test)]
+    pub(in crate::store) fn is_compacting(&self) -> bool {
+        self.stage != Stage::Idle
+    }
+
+    fn begin_compaction(&mut self, done: &SnapshotDone) -> Option<Upkeep> {
+        let mut chosen = victims(&done.contents, done.least).filter(|_| done.can_compact)?;
+        if self.end.generation == done.position.generation && self.end.offset > done.position.offset {
+            // Bodies that came while the snapshot was written are in this segment, and it does not know of them.
+            chosen.retain(|generation| *generation != done.position.generation);
+            if done.contents.last().is_some_and(|newest| newest.waste() >= done.least.max(newest.living)) {
+                // In the next snapshot this segment will be one of the old ones.
+                return Some(Upkeep { moves: Vec::new(), ends_with_snapshot: true });
+            }
+        }
+        let is_chosen =
+            |place: &&BodyRef| matches!(place, BodyRef::Inline { generation, .. } if chosen.contains(generation));
+        let moves: Vec<BodyRef> = done.places.iter().filter(is_chosen).copied().collect();
+        if chosen.is_empty() {
+            return None;
+        }
+        self.stage = Stage::Moving;
+        Some(Upkeep { moves, ends_with_snapshot: true })
     }
 
     /// Whether a new header would leave a segment out.
@@ -389,8 +428,7 @@ impl<F: Fs> Log<F> {
             return Err(WriteError::Io(io::Error::other("the log failed before")));
         }
         let Some(job) = self.begin_snapshot() else { return Ok(None) };
-        let done = job.run(state)?;
-        self.end_snapshot(done)
+        self.end_snapshot(job.run(state))
     }
 
     /// How many bytes of the log are bodies that no message names any more, as of the last snapshot.
