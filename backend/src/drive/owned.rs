@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
-    task::spawn_blocking,
+    task::{JoinHandle, spawn_blocking},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -23,8 +23,8 @@ use crate::{
     drive::control::{self, ClusterHandle, Fenced},
     store::{Batch, Reader, fs::RealFs},
     worker::{
-        Closing, CommitError, End, Job, RecoverError, ReplayError, Snapshot, State, Step, Worker, WorkerTiming, Write,
-        Written, recover,
+        Closing, CommitError, End, Job, RecoverError, ReplayError, Snapshotted, State, Step, Tidied, Tidy, Worker,
+        WorkerTiming, Write, Written, recover,
     },
 };
 
@@ -121,8 +121,16 @@ impl<S: State> Owned<S> {
             exclusive: AtomicBool::new(false),
             entered: AtomicBool::new(false),
         });
-        let driver =
-            Driver { shared: Arc::clone(&shared), worker, inbox, cluster, timing, is_recalled: false, tick: None };
+        let driver = Driver {
+            shared: Arc::clone(&shared),
+            worker,
+            inbox,
+            cluster,
+            timing,
+            is_recalled: false,
+            tick: None,
+            snapshot: None,
+        };
         tokio::spawn(driver.run());
         Ok(Self { shared })
     }
@@ -252,6 +260,8 @@ struct Driver<S: State> {
     is_recalled: bool,
     /// What became of the tick after the batch that was written last.
     tick: Option<Result<(), Fenced>>,
+    /// The snapshot that is being written.
+    snapshot: Option<JoinHandle<Snapshotted>>,
 }
 
 impl<S: State> Driver<S> {
@@ -281,7 +291,11 @@ impl<S: State> Driver<S> {
                     answers.give();
                     self.rest()
                 }
-                Step::Snapshot(snapshot) => self.snapshot(snapshot).await,
+                Step::Snapshot(snapshot) => {
+                    self.snapshot = Some(spawn_blocking(move || snapshot.run()));
+                    self.rest()
+                }
+                Step::Tidy(tidy) => self.tidy(tidy).await,
                 Step::Close(end, closing) => return self.close(end, closing).await,
             }
         }
@@ -294,6 +308,7 @@ impl<S: State> Driver<S> {
     async fn wait(&mut self, until: Moment) -> Step<S, RealFs> {
         tokio::select! {
             biased;
+            snapshotted = ended(&mut self.snapshot) => self.worker.snapshotted(snapshotted),
             job = self.inbox.recv() => match job {
                 Some(job) => return self.worker.work(control::now(), job, || self.inbox.try_recv().ok()),
                 None => self.shared.drain.cancel(),
@@ -344,21 +359,17 @@ impl<S: State> Driver<S> {
         self.worker.written(written)
     }
 
-    async fn snapshot(&mut self, snapshot: Snapshot<S, RealFs>) -> Step<S, RealFs> {
-        let snapshotted = spawn_blocking(move || snapshot.run()).await.ok();
-        match &snapshotted {
-            None => tracing::error!(ownable = %self.shared.id, "the snapshot thread panicked"),
-            Some(snapshotted) => {
-                if let Some(error) = snapshotted.error() {
-                    tracing::warn!(ownable = %self.shared.id, %error, "a snapshot could not be written");
-                }
-            }
+    async fn tidy(&mut self, tidy: Box<Tidy<RealFs>>) -> Step<S, RealFs> {
+        let tidied = timeout(self.timing.commit, spawn_blocking(move || tidy.run())).await;
+        let tidied = tidied.ok().and_then(Result::ok);
+        if let Some(error) = tidied.as_ref().and_then(Tidied::error) {
+            tracing::warn!(ownable = %self.shared.id, %error, "a snapshot, or the segment after it, could not be written");
         }
-        self.worker.snapshotted(snapshotted);
+        self.worker.tidied(tidied);
         self.rest()
     }
 
-    async fn close(mut self, end: End, closing: Closing<RealFs>) {
+    async fn close(mut self, end: End, closing: Box<Closing<RealFs>>) {
         self.shared.draining.store(true, Ordering::SeqCst);
         self.inbox.close();
         // Refused without being run: the answer channels are dropped with the jobs.
@@ -374,4 +385,12 @@ impl<S: State> Driver<S> {
         self.shared.closed.cancel();
         self.cluster.release(self.shared.id, self.shared.epoch);
     }
+}
+
+/// Waits for the end of the snapshot that is being written; for ever without one.
+async fn ended(snapshot: &mut Option<JoinHandle<Snapshotted>>) -> Snapshotted {
+    let Some(task) = snapshot else { return std::future::pending().await };
+    let ended = task.await;
+    *snapshot = None;
+    ended.unwrap_or_else(|_| Snapshotted::lost())
 }

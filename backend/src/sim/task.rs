@@ -11,7 +11,7 @@ use crate::{
     queue::Queue,
     sabotage,
     store::{SimulatedFs, fs::simulated::Gate},
-    worker::{RecoverError, Recovery, Snapshotted, Written},
+    worker::{RecoverError, Recovery, Snapshotted, Tidied, Written},
 };
 
 /// What came of a task.
@@ -21,7 +21,8 @@ pub enum Done {
     Account(Result<Recovery<Account, SimulatedFs>, RecoverError>),
     Shard(Result<Recovery<Queue, SimulatedFs>, RecoverError>),
     Written(Written<SimulatedFs>),
-    Snapshotted(Snapshotted<SimulatedFs>),
+    Snapshotted(Snapshotted),
+    Tidied(Tidied<SimulatedFs>),
     Closed,
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Closing, CommitError, Snapshot, Snapshotted, State, Write, Written};
+use super::{Closing, CommitError, Snapshot, Snapshotted, State, Tidied, Tidy, Write, Written};
 use crate::{
     cluster::Moment,
     sabotage::{self, Sabotage},
@@ -50,7 +50,8 @@ pub enum End {
 /// What is to be done next.
 #[must_use = "the worker goes on only when this is done"]
 pub enum Step<S: State, F: Fs> {
-    /// Wait for work, for a recall, for somebody who leaves, or until then. Whoever was let in may stay, others may come.
+    /// Wait for work, for a recall, for somebody who leaves, for the end of a snapshot, or until then. Whoever was let in
+    /// may stay, others may come.
     Rest(Moment),
     /// Let nobody in, and only then count who is there and tell [`Worker::shut`].
     Shut,
@@ -63,10 +64,13 @@ pub enum Step<S: State, F: Fs> {
     Show(Answers),
     /// Give the answers; the state is as before. Then [`Worker::rest`].
     Tell(Answers),
-    /// Run it, then [`Worker::snapshotted`] and [`Worker::rest`]. A failure costs recovery time, nothing else.
-    Snapshot(Snapshot<S, F>),
+    /// Start it, and go on with [`Worker::rest`] at once; when it has ended, [`Worker::snapshotted`]. It may be forgotten
+    /// when the worker ends.
+    Snapshot(Box<Snapshot<S, F>>),
+    /// Run it within [`WorkerTiming::commit`], then [`Worker::tidied`] and [`Worker::rest`].
+    Tidy(Box<Tidy<F>>),
     /// Let nobody in and refuse what waits, unrun. Run it, send all sessions away, give the ownership back. The last step.
-    Close(End, Closing<F>),
+    Close(End, Box<Closing<F>>),
 }
 
 /// The answers to the work of one batch.
@@ -108,12 +112,21 @@ pub struct Worker<S: State, F: Fs> {
     upkeep: Option<Upkeep>,
     /// Upkeep was done last: whoever waits comes first now.
     kept_up: bool,
+    beside: Beside,
     /// Records were written since a snapshot was last tried.
     dirty: bool,
     idle_since: Moment,
     /// Since a recall: when the grace is over.
     leave_by: Option<Moment>,
     end: Option<End>,
+}
+
+/// The snapshot that is written while work goes on. There is one at a time.
+enum Beside {
+    Nothing,
+    Writing,
+    /// The log has not been told yet.
+    Ended(Box<Snapshotted>),
 }
 
 /// A batch under way.
@@ -133,6 +146,7 @@ impl<S: State, F: Fs> Worker<S, F> {
             commit: None,
             upkeep: None,
             kept_up: false,
+            beside: Beside::Nothing,
             dirty: false,
             idle_since: now,
             leave_by: None,
@@ -170,16 +184,16 @@ impl<S: State, F: Fs> Worker<S, F> {
         if let Some(end) = self.end {
             return self.close(end);
         }
-        let held = self.state.body_bytes();
-        if let Some(log) = self.log.take_if(|log| self.dirty && log.snapshot_due(held)) {
-            return self.snapshot(log);
+        if let Some(tidy) = self.tidy() {
+            return tidy;
+        }
+        let is_due = |log: &Log<F>, held| log.snapshot_due(held);
+        if let Some(snapshot) = self.snapshot_if(is_due) {
+            return snapshot;
         }
         if self.leave_by.is_none() && self.upkeep.is_some() {
             self.kept_up = !self.kept_up;
             return if self.kept_up { self.keep_up() } else { Step::Rest(now) };
-        }
-        if let Some(log) = self.log.take_if(|log| log.has_useless()) {
-            return Step::Snapshot(Snapshot { log, state: None });
         }
         if passes > 0 {
             self.idle_since = now;
@@ -189,7 +203,23 @@ impl<S: State, F: Fs> Worker<S, F> {
             None => (self.idle_since + self.timing.idle_release, passes == 0),
         };
         let is_time = self.leave_by.is_some() || now >= until;
-        if may_leave && is_time { Step::Shut } else { Step::Rest(until) }
+        if !(may_leave && is_time) {
+            return Step::Rest(until);
+        }
+        match self.leave_by {
+            None => self.go_idle(now),
+            Some(_) => Step::Shut,
+        }
+    }
+
+    /// Nobody needs the ownable: who opens it next reads a snapshot instead of the changes since the last.
+    fn go_idle(&mut self, now: Moment) -> Step<S, F> {
+        let is_worthwhile = |log: &Log<F>, held| log.snapshot_worthwhile(held);
+        match self.snapshot_if(is_worthwhile) {
+            Some(snapshot) => snapshot,
+            None if matches!(self.beside, Beside::Writing) => Step::Rest(now + self.timing.idle_release),
+            None => Step::Shut,
+        }
     }
 
     /// The door is shut, and this is who is inside. If the worker rests, the door opens again.
@@ -295,20 +325,51 @@ impl<S: State, F: Fs> Worker<S, F> {
         Step::Show(Answers { finishers, outcome: Ok(()) })
     }
 
-    /// The snapshot came back; `None` if it panicked.
-    pub fn snapshotted(&mut self, snapshotted: Option<Snapshotted<F>>) {
-        match snapshotted {
-            Some(Snapshotted { log, outcome }) => {
-                self.log = Some(log);
-                self.upkeep = outcome.ok().flatten().or(self.upkeep.take());
-            }
-            None => self.end = Some(End::Failed(CommitError::Storage)),
+    /// The snapshot has ended.
+    pub fn snapshotted(&mut self, snapshotted: Snapshotted) {
+        self.beside = Beside::Ended(Box::new(snapshotted));
+    }
+
+    /// What was to be tidied is; `None` if that took too long, or panicked.
+    pub fn tidied(&mut self, tidied: Option<Tidied<F>>) {
+        let Some(Tidied { log, outcome }) = tidied else {
+            self.end = Some(End::Failed(CommitError::Storage));
+            return;
+        };
+        self.log = log;
+        match outcome {
+            Ok(upkeep) => self.upkeep = upkeep.or(self.upkeep.take()),
+            Err(error) if self.log.is_none() => self.end = Some(End::Failed(CommitError::from(&error))),
+            // A failure costs recovery time, nothing else.
+            Err(_) => {}
         }
     }
 
-    fn snapshot(&mut self, log: Log<F>) -> Step<S, F> {
+    /// The log is told of a snapshot that has ended; what nobody needs is deleted.
+    fn tidy(&mut self) -> Option<Step<S, F>> {
+        let ended = match std::mem::replace(&mut self.beside, Beside::Nothing) {
+            Beside::Ended(snapshotted) => Some(*snapshotted),
+            other => {
+                self.beside = other;
+                None
+            }
+        };
+        let log = self.log.take_if(|log| ended.is_some() || log.has_useless())?;
+        Some(Step::Tidy(Box::new(Tidy { log, ended })))
+    }
+
+    /// Begins a snapshot if the log, which is told how many bytes of bodies there are, finds reason to, and none is being
+    /// written. One that failed is tried again only when more was written.
+    fn snapshot_if(&mut self, has_reason: impl FnOnce(&Log<F>, u64) -> bool) -> Option<Step<S, F>> {
+        let held = self.state.body_bytes();
+        let log = self.log.as_mut().filter(|log| self.dirty && has_reason(log, held))?;
+        if !matches!(self.beside, Beside::Nothing) {
+            return None;
+        }
         self.dirty = false;
-        Step::Snapshot(Snapshot { log, state: Some(self.state.clone()) })
+        let job = log.begin_snapshot()?;
+        self.beside = Beside::Writing;
+        Some(Step::Snapshot(Box::new(Snapshot { job, state: self.state.clone() })))
     }
 
     fn fail(&mut self, finishers: Vec<Finish>, error: CommitError) -> Step<S, F> {
@@ -319,12 +380,6 @@ impl<S: State, F: Fs> Worker<S, F> {
 
     fn close(&mut self, end: End) -> Step<S, F> {
         self.end = Some(end);
-        match self.log.take() {
-            // Who opens it next reads a snapshot instead of the changes since the last.
-            Some(log) if end == End::Idle && self.dirty && log.snapshot_worthwhile(self.state.body_bytes()) => {
-                self.snapshot(log)
-            }
-            log => Step::Close(end, Closing { log }),
-        }
+        Step::Close(end, Box::new(Closing { log: self.log.take() }))
     }
 }

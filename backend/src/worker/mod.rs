@@ -5,6 +5,8 @@
 //! and only then shows the new state and answers. When a commit fails, the tentative copy is dropped and nothing of it was
 //! ever seen (output-commit rule).
 //!
+//! A snapshot is written beside all this, of the state at one moment; the log is told between two batches.
+//!
 //! [`Worker`] takes what happened and returns the next [`Step`]; `drive/owned` takes the steps on the real filesystem and
 //! `sim` on a simulated one. What blocks is a value with one method to run it (`task`).
 //!
@@ -25,7 +27,7 @@ pub use account::perform_in;
 pub use error::{CommitError, RecoverError, ReplayError};
 pub use machine::{Answers, End, Finish, Job, Step, Worker, WorkerTiming};
 pub use recovery::{Recovery, bodies_named, recover};
-pub use task::{Closing, Snapshot, Snapshotted, Unsynced, Write, Written};
+pub use task::{Closing, Snapshot, Snapshotted, Tidied, Tidy, Unsynced, Write, Written};
 
 use crate::{
     cluster::OwnableId,

@@ -1,7 +1,10 @@
-//! What a worker has done where blocking is allowed. Each task takes the log along and brings it back.
+//! What a worker has done where blocking is allowed. Each task takes the log along and brings it back; but a snapshot needs
+//! no log, and is written beside the others.
+
+use std::io;
 
 use super::State;
-use crate::store::{Appended, Batch, BodyRef, Fs, Log, Synced, Upkeep, WriteError};
+use crate::store::{Appended, Batch, BodyRef, Fs, Log, SnapshotDone, SnapshotJob, Synced, Upkeep, WriteError};
 
 /// A batch to be written and synced.
 #[must_use = "work waits for it"]
@@ -61,7 +64,7 @@ impl<F: Fs> Unsynced<F> {
         let Self { mut log, before, appended } = self;
         match appended.and_then(|appended| log.sync(appended)) {
             Ok(synced) => Written { log: Some(log), outcome: Ok(synced) },
-            Err(error) => salvage(log, before, error),
+            Err(error) => Written { log: salvage(log, before, &error), outcome: Err(error) },
         }
     }
 }
@@ -76,53 +79,90 @@ impl<F: Fs> Written<F> {
 
 /// All of it is where it should be already.
 fn nothing_to_move() -> WriteError {
-    WriteError::Io(std::io::Error::other("there is nothing to be moved"))
+    WriteError::Io(io::Error::other("there is nothing to be moved"))
 }
 
 /// After an error the log is kept only if it surely holds what it held before.
-fn salvage<F: Fs>(log: Log<F>, before: u64, error: WriteError) -> Written<F> {
-    if matches!(error, WriteError::Stale) {
-        return Written { log: None, outcome: Err(error) };
+fn salvage<F: Fs>(log: Log<F>, before: u64, error: &WriteError) -> Option<Log<F>> {
+    match error {
+        WriteError::Stale => None,
+        WriteError::Full(_) | WriteError::Io(_) if !log.is_poisoned() => Some(log),
+        WriteError::Full(_) | WriteError::Io(_) => {
+            let reopened = log.reopen().ok().filter(|(_, recovered)| recovered.report.seq == before);
+            reopened.map(|(log, _)| log)
+        }
     }
-    if !log.is_poisoned() {
-        return Written { log: Some(log), outcome: Err(error) };
-    }
-    let reopened = log.reopen().ok().filter(|(_, recovered)| recovered.report.seq == before);
-    Written { log: reopened.map(|(log, _)| log), outcome: Err(error) }
 }
 
-/// A snapshot to be written, and files to be deleted that nobody needs.
+/// A snapshot to be written. Commits go on meanwhile.
 #[must_use = "the worker waits for it"]
 pub struct Snapshot<S: State, F: Fs> {
-    pub(super) log: Log<F>,
-    /// `None` if there is only something to be deleted.
-    pub(super) state: Option<S>,
+    pub(super) job: SnapshotJob<F>,
+    pub(super) state: S,
 }
 
 /// How a snapshot went. A failure costs recovery time, nothing else.
 #[must_use = "the worker waits for it"]
-pub struct Snapshotted<F: Fs> {
-    pub(super) log: Log<F>,
-    pub(super) outcome: Result<Option<Upkeep>, WriteError>,
+pub struct Snapshotted {
+    written: Result<SnapshotDone, WriteError>,
 }
 
 impl<S: State, F: Fs> Snapshot<S, F> {
-    /// Encodes the state and writes it; deletes what may be deleted.
-    pub fn run(self) -> Snapshotted<F> {
-        let Self { mut log, state } = self;
-        let outcome = match state {
-            Some(state) => log.snapshot(&state),
+    /// Encodes the state and writes it; deletes body files that nobody needs.
+    pub fn run(self) -> Snapshotted {
+        Snapshotted { written: self.job.run(&self.state) }
+    }
+}
+
+impl Snapshotted {
+    /// It panicked.
+    pub fn lost() -> Self {
+        Self { written: Err(WriteError::Io(io::Error::other("the snapshot panicked"))) }
+    }
+
+    /// Why there is no snapshot, if there is none.
+    #[must_use]
+    pub fn error(&self) -> Option<&WriteError> {
+        self.written.as_ref().err()
+    }
+}
+
+/// What is to be done between two batches: a snapshot that has ended is reckoned with, what nobody needs is deleted.
+#[must_use = "the worker waits for it"]
+pub struct Tidy<F: Fs> {
+    pub(super) log: Log<F>,
+    pub(super) ended: Option<Snapshotted>,
+}
+
+/// How that went. The log is there if it can be used on.
+#[must_use = "the worker waits for it"]
+pub struct Tidied<F: Fs> {
+    pub(super) log: Option<Log<F>>,
+    pub(super) outcome: Result<Option<Upkeep>, WriteError>,
+}
+
+impl<F: Fs> Tidy<F> {
+    /// Does it; begins a new segment if it is time.
+    pub fn run(self) -> Tidied<F> {
+        let Self { mut log, ended } = self;
+        let before = log.seq();
+        let outcome = match ended {
+            Some(Snapshotted { written }) => log.end_snapshot(written),
             None => {
                 log.sweep();
                 Ok(None)
             }
         };
-        Snapshotted { log, outcome }
+        let log = match &outcome {
+            Ok(_) => Some(log),
+            Err(error) => salvage(log, before, error),
+        };
+        Tidied { log, outcome }
     }
 }
 
-impl<F: Fs> Snapshotted<F> {
-    /// Why there is no snapshot, if there is none.
+impl<F: Fs> Tidied<F> {
+    /// Why a snapshot, or the segment that was to follow it, was not written.
     #[must_use]
     pub fn error(&self) -> Option<&WriteError> {
         self.outcome.as_ref().err()

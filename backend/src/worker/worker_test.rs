@@ -91,6 +91,16 @@ impl Bench {
 
     fn commit(&mut self, byte: u8) {
         let write = self.write(byte);
+        self.finish(write);
+    }
+
+    /// The log is told of the snapshot that has ended.
+    fn tidy(&mut self, now: Moment) {
+        let Step::Tidy(tidy) = self.worker.rest(now, 0) else { panic!("the log is told") };
+        self.worker.tidied(Some(tidy.run()));
+    }
+
+    fn finish(&mut self, write: Write<SimulatedFs>) {
         assert!(matches!(self.worker.written(Some(write.run())), Step::Validate));
         let Step::Show(answers) = self.worker.validated(Ok(())) else { panic!("it is shown") };
         answers.give();
@@ -210,18 +220,87 @@ fn an_idle_worker_leaves_a_snapshot_and_goes_unless_somebody_slips_in() {
     assert!(matches!(bench.worker.rest(at(90), 1), Step::Rest(until) if until == at(150)));
     bench.worker.left(at(100));
     assert!(matches!(bench.worker.rest(at(159), 0), Step::Rest(until) if until == at(160)));
-    assert!(matches!(bench.worker.rest(at(160), 0), Step::Shut));
-    assert!(matches!(bench.worker.shut(at(160), 1, false), Step::Rest(_)));
-    assert!(matches!(bench.worker.rest(at(220), 0), Step::Shut));
-    let Step::Snapshot(snapshot) = bench.worker.shut(at(220), 0, false) else { panic!("it leaves a snapshot") };
+    let Step::Snapshot(snapshot) = bench.worker.rest(at(160), 0) else { panic!("it leaves a snapshot") };
+    assert!(matches!(bench.worker.rest(at(160), 0), Step::Rest(_)), "and waits for it");
     bench.fs.fail_at(bench.fs.operations() + 1, Fault::Error(io::ErrorKind::TimedOut));
     let snapshotted = snapshot.run();
     assert!(snapshotted.error().is_some());
-    bench.worker.snapshotted(Some(snapshotted));
+    bench.worker.snapshotted(snapshotted);
+    bench.tidy(at(161));
     // A snapshot that failed is not tried for ever.
-    let Step::Close(End::Idle, closing) = bench.worker.rest(at(221), 0) else { panic!("it goes") };
+    assert!(matches!(bench.worker.rest(at(161), 0), Step::Shut));
+    assert!(matches!(bench.worker.shut(at(161), 1, false), Step::Rest(_)));
+    assert!(matches!(bench.worker.rest(at(221), 0), Step::Shut));
+    let Step::Close(End::Idle, closing) = bench.worker.shut(at(221), 0, false) else { panic!("it goes") };
     closing.run();
     assert_eq!(open(&bench.fs, 2).state(), &Bytes(vec![1]));
+}
+
+/// A worker with a snapshot being written, because so many changes were.
+fn snapshotting() -> (Bench, Snapshot<Bytes, SimulatedFs>) {
+    let mut bench = Bench::new();
+    for _ in 0..20 {
+        let mut waiting: Vec<_> = (0..511).map(|_| bench.job(1)).collect();
+        let first = bench.job(1);
+        let Step::Write(write) = bench.worker.work(at(1), first, || waiting.pop()) else { panic!() };
+        bench.finish(*write);
+    }
+    let Step::Snapshot(snapshot) = bench.worker.rest(at(1), 1) else { panic!("a snapshot is due") };
+    let _ = bench.told();
+    (bench, *snapshot)
+}
+
+#[test]
+fn work_goes_on_while_a_snapshot_is_written() {
+    let (mut bench, snapshot) = snapshotting();
+    assert!(matches!(bench.worker.rest(at(1), 1), Step::Rest(_)), "one at a time");
+    bench.commit(2);
+    assert_eq!(bench.told(), [Ok(())]);
+    let snapshotted = snapshot.run();
+    let write = bench.write(3);
+    bench.worker.snapshotted(snapshotted);
+    bench.finish(write);
+    bench.tidy(at(2));
+    assert!(matches!(bench.worker.rest(at(2), 1), Step::Rest(_)));
+    bench.commit(4);
+    let opened = open(&bench.fs, 2);
+    assert_eq!(opened.state().0[20 * 512..], [2, 3, 4]);
+    assert_eq!(
+        opened.log().unwrap().unsaved_records(),
+        2,
+        "the snapshot is found, and the last change is written again"
+    );
+}
+
+#[test]
+fn a_snapshot_that_failed_is_tried_again_when_more_was_written() {
+    for is_lost in [false, true] {
+        let (mut bench, snapshot) = snapshotting();
+        if is_lost {
+            bench.worker.snapshotted(Snapshotted::lost());
+        } else {
+            bench.fs.fail_at(bench.fs.operations() + 2, Fault::Error(io::ErrorKind::StorageFull));
+            bench.worker.snapshotted(snapshot.run());
+        }
+        bench.tidy(at(2));
+        assert!(matches!(bench.worker.rest(at(2), 1), Step::Rest(_)));
+        bench.commit(2);
+        assert!(matches!(bench.worker.rest(at(2), 1), Step::Snapshot(_)));
+    }
+}
+
+#[test]
+fn who_is_recalled_does_not_wait_for_a_snapshot() {
+    let (mut bench, snapshot) = snapshotting();
+    bench.worker.recalled(at(3));
+    assert!(matches!(bench.worker.rest(at(3), 0), Step::Shut));
+    let Step::Close(End::Recalled, closing) = bench.worker.shut(at(3), 0, false) else { panic!("it goes") };
+    closing.run();
+    let mut next = Bench { fs: Arc::clone(&bench.fs), worker: open(&bench.fs, 2), outcomes: mpsc::channel() };
+    next.commit(5);
+    // Its owner of old times still writes it, and nothing comes of it.
+    assert!(snapshot.run().error().is_none());
+    assert_eq!(open(&bench.fs, 3).state().0.last(), Some(&5));
 }
 
 #[test]

@@ -98,6 +98,10 @@ impl World {
                 OwnableId::Account(_) => self.worker_ends::<Account>(id, ownable, generation, done),
                 OwnableId::Queue(_) => self.worker_ends::<Queue>(id, ownable, generation, done),
             },
+            (About::Snapshot(ownable, epoch), Done::Snapshotted(snapshotted)) => match ownable {
+                OwnableId::Account(_) => self.snapshot_ends::<Account>(id, ownable, epoch, snapshotted),
+                OwnableId::Queue(_) => self.snapshot_ends::<Queue>(id, ownable, epoch, snapshotted),
+            },
             (about, _) => unreachable!("{about:?} was answered with something else"),
         }
     }

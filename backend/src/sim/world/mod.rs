@@ -22,7 +22,7 @@ use laniakea_directory::{AccountId, MemberName};
 
 use crate::{
     cluster::{
-        Arbiter as _, ArbiterAnswer, ArbiterCall, Claim, Command, Event, Incarnation, JoinStep, Joining, LinkId,
+        Arbiter as _, ArbiterAnswer, ArbiterCall, Claim, Command, Epoch, Event, Incarnation, JoinStep, Joining, LinkId,
         Message, Moment, Newcomer, Notice, OwnableId, Peer, Refusal, Side, TickError, perform,
     },
     drive::arbiter::{FileArbiter, make_folders},
@@ -195,6 +195,8 @@ pub enum About {
     Recovery(OwnableId),
     /// A worker's task; the generation of its phase.
     Worker(OwnableId, u64),
+    /// A snapshot, written beside the worker's tasks; the epoch of the ownership.
+    Snapshot(OwnableId, Epoch),
 }
 
 /// A task on its way to the filesystem.
@@ -218,6 +220,7 @@ impl std::fmt::Debug for Outcome {
             Done::Shard(result) => write!(f, "{:?}", result.as_ref().err()),
             Done::Written(written) => write!(f, "{:?}", written.error()),
             Done::Snapshotted(snapshotted) => write!(f, "{:?}", snapshotted.error()),
+            Done::Tidied(tidied) => write!(f, "{:?}", tidied.error()),
             Done::Closed => f.write_str("closed"),
         }
     }

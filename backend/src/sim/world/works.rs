@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::{
-    cluster::Epoch,
     sim::invariant,
-    worker::{Answers, CommitError, RecoverError, Recovery, State, Step, recover},
+    worker::{Answers, CommitError, RecoverError, Recovery, Snapshotted, State, Step, recover},
 };
 
 /// What a worker answered to a piece of work.
@@ -224,8 +223,15 @@ impl World {
                 }
                 Step::Tell(answers) => self.give::<S>(id, ownable, answers),
                 Step::Snapshot(snapshot) => {
+                    let about = About::Snapshot(ownable, open.epoch);
+                    let step = open.worker.rest(now, open.guests);
+                    self.begin(id, about, Box::new(move || Done::Snapshotted(snapshot.run())));
+                    step
+                }
+                Step::Tidy(tidy) => {
                     open.phase = Phase::Tidying;
-                    let task = move || Done::Snapshotted(snapshot.run());
+                    self.commit_by(id, ownable, generation);
+                    let task = move || Done::Tidied(tidy.run());
                     return self.begin(id, About::Worker(ownable, generation), Box::new(task));
                 }
                 Step::Close(_, closing) => {
@@ -265,8 +271,8 @@ impl World {
         }
         let step = match done {
             Done::Written(written) => open.worker.written(Some(written)),
-            Done::Snapshotted(snapshotted) => {
-                open.worker.snapshotted(Some(snapshotted));
+            Done::Tidied(tidied) => {
+                open.worker.tidied(Some(tidied));
                 open.worker.rest(now, open.guests)
             }
             Done::Closed => {
@@ -274,9 +280,28 @@ impl World {
                 S::works(self.process(id)).remove(&ownable);
                 return self.step(id, Event::Releases(vec![(ownable, epoch)]));
             }
-            Done::Arbiter(_) | Done::Tick(..) | Done::Account(_) | Done::Shard(_) => unreachable!("a worker's task"),
+            Done::Arbiter(_) | Done::Tick(..) | Done::Account(_) | Done::Shard(_) | Done::Snapshotted(_) => {
+                unreachable!("a worker's task")
+            }
         };
         self.take::<S>(id, ownable, step);
+    }
+
+    /// A snapshot has ended; perhaps its worker has, too.
+    pub(super) fn snapshot_ends<S: Kind>(
+        &mut self,
+        id: ProcessId,
+        ownable: OwnableId,
+        epoch: Epoch,
+        snapshotted: Snapshotted,
+    ) {
+        self.with_worker::<S>(id, ownable, None, |open, now| {
+            if open.epoch != epoch {
+                return None;
+            }
+            open.worker.snapshotted(snapshotted);
+            (open.phase == Phase::Resting).then(|| open.worker.rest(now, open.guests))
+        });
     }
 
     /// Does something with a worker that is in this phase of this generation, and takes the step that follows.
@@ -314,11 +339,15 @@ impl World {
     }
 
     pub(super) fn commit_late(&mut self, id: ProcessId, ownable: OwnableId, generation: u64) {
-        fn late<S: Kind>(open: &mut Open<S>, _: Moment) -> Option<Step<S, SimulatedFs>> {
+        fn late<S: Kind>(open: &mut Open<S>, now: Moment) -> Option<Step<S, SimulatedFs>> {
             match open.phase {
                 Phase::Writing => Some(open.worker.written(None)),
                 Phase::Validating => Some(open.worker.validated(Err(CommitError::Storage))),
-                Phase::Resting | Phase::Tidying | Phase::Closing => None,
+                Phase::Tidying => {
+                    open.worker.tidied(None);
+                    Some(open.worker.rest(now, open.guests))
+                }
+                Phase::Resting | Phase::Closing => None,
             }
         }
         match ownable {
