@@ -83,7 +83,6 @@ async fn forward(established: Established, context: &RouterContext) {
     let report = tokio::select! {
         report = splice_until(pair, context.limits.idle, stop, farewell(protocol)) => Some(report),
         () = lifeline.cancelled() => None,
-        () = context.drained.cancelled() => None,
     };
     forwarded().decrement(1.0);
     if let Some(report) = report {

@@ -167,6 +167,7 @@ async fn drain(context: &RouterContext, patience: Duration) {
     tracing::info!(tasks = context.tasks.len(), "router drains");
     if timeout(patience, context.tasks.wait()).await.is_err() {
         context.drained.cancel();
+        context.routes.let_go();
         let _ = timeout(LINGER, context.tasks.wait()).await;
     }
 }

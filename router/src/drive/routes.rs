@@ -147,7 +147,7 @@ impl Routes {
         self.owners.lock().forget(account);
     }
 
-    /// Returns what ends the connections forwarded to a member: it is silent for good.
+    /// Returns what ends the connections forwarded to a member: it is silent for good, or all are let go.
     ///
     /// A process that dies ends its connections itself. One that is frozen, or whose machine is gone, does not: its cluster
     /// fences it within two seconds, so nothing it still holds can be served by it again.
@@ -156,7 +156,13 @@ impl Routes {
         self.vigil.lifeline(member)
     }
 
-    /// Does `work` that may take long with a member; `None` as soon as the member is known to be silent for good.
+    /// Ends whatever waits for a member: the process has drained for long enough.
+    pub fn let_go(&self) {
+        self.vigil.let_go();
+    }
+
+    /// Does `work` that may take long with a member; `None` as soon as the member is known to be silent for good, or all
+    /// are let go.
     ///
     /// For this [`Routes::watch`] must run.
     pub async fn unless_lost<T>(&self, member: SocketAddr, work: impl Future<Output = T>) -> Option<T> {

@@ -88,6 +88,11 @@ impl Vigil {
         self.lifelines.entry(member).or_default().clone()
     }
 
+    /// Takes all members for lost that somebody is connected to.
+    pub(super) fn let_go(&self) {
+        self.lifelines.iter().for_each(|lifeline| lifeline.cancel());
+    }
+
     /// Does `work` with a member unless it is doubted meanwhile. A member that is doubted already is tried for want of a
     /// better one, and waited for.
     pub(super) async fn unless_doubted<T>(&self, member: SocketAddr, work: impl Future<Output = T>) -> Option<T> {
