@@ -3,6 +3,7 @@
 use laniakea_router::wire::smtp::{MailParameters, Mailbox};
 use serde::{Deserialize, Serialize};
 
+use super::schedule::is_due;
 use crate::{deliver::Addressee, store::BodyRef};
 
 /// Names an entry within its shard; never used again.
@@ -26,7 +27,7 @@ pub struct NewEntry {
     pub addressees: Vec<Addressee>,
     /// When it was accepted, in milliseconds since 1970.
     pub arrived_ms: u64,
-    /// When it is given up.
+    /// When it is given up, if it was tried often enough by then.
     pub expires_ms: u64,
 }
 
@@ -94,6 +95,6 @@ impl Entry {
 
     /// The recipients that are due.
     pub fn due(&self, now_ms: u64) -> impl Iterator<Item = &Pending> {
-        self.pending.iter().filter(move |pending| pending.next_ms <= now_ms)
+        self.pending.iter().filter(move |pending| is_due(pending.next_ms, now_ms))
     }
 }

@@ -10,6 +10,7 @@
 mod bounce;
 mod change;
 mod entry;
+mod ramp;
 mod schedule;
 mod settle;
 mod shard;
@@ -20,7 +21,8 @@ mod state;
 pub use bounce::{Bounce, Report, bounce};
 pub use change::{ChangeError, QueueChange, Settled};
 pub use entry::{Entry, EntryId, NewEntry, Pending};
-pub use schedule::{LIFETIME, delay};
+pub use ramp::Ramp;
+pub use schedule::LIFETIME;
 pub use settle::{Failed, Settlement, settle};
 pub use shard::{member_of_shard, shards_of};
 pub use state::Queue;

@@ -7,7 +7,7 @@ use laniakea_router::wire::smtp::Reply;
 use super::{
     change::{QueueChange, Settled},
     entry::{Entry, Pending},
-    schedule::delay,
+    schedule::{delay, is_over},
 };
 use crate::deliver::Outcome;
 
@@ -52,17 +52,20 @@ pub fn settle(entry: &Entry, outcomes: &[(u32, Outcome)], now_ms: u64, mut rando
 }
 
 fn settle_one(entry: &Entry, pending: &Pending, outcome: &Outcome, now_ms: u64, random: u64) -> Settled {
+    let attempts = pending.attempts.saturating_add(1);
     let wait = match outcome {
         Outcome::Delivered => return Settled::Delivered,
         Outcome::Permanent(_) => return Settled::Failed,
-        Outcome::Temporary(_) => delay(pending.attempts + 1, random),
-        Outcome::OverQuota => delay(pending.attempts + 1, random).max(OVER_QUOTA_DELAY_MIN),
+        Outcome::Temporary(_) => delay(attempts, Duration::ZERO, random),
+        Outcome::OverQuota => delay(attempts, OVER_QUOTA_DELAY_MIN, random),
     };
-    if now_ms >= entry.expires_ms {
+    if is_over(attempts, now_ms, entry.expires_ms) {
         return Settled::Failed;
     }
-    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    // The last attempt is made when the time is up, not one interval before.
-    let next_ms = now_ms.saturating_add(wait_ms).min(entry.expires_ms);
+    let mut next_ms = now_ms.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    if now_ms < entry.expires_ms {
+        // The last attempt is made when the time is up, not one interval before.
+        next_ms = next_ms.min(entry.expires_ms);
+    }
     Settled::Deferred { next_ms, reply: outcome.reply().to_string() }
 }

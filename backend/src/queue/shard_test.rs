@@ -111,12 +111,9 @@ impl World {
         let earliest = self.queue.entries().filter_map(|entry| entry.due_ms()).min();
         assert_eq!(self.queue.next_due_ms(|_| false), earliest);
         assert_eq!(self.queue.due(u64::MAX).count(), self.queue.len());
-        // Nothing waits past its end.
-        assert!(
-            self.queue
-                .entries()
-                .all(|entry| entry.pending.iter().all(|p| p.next_ms <= entry.expires_ms.max(self.now_ms)))
-        );
+        // Nothing waits longer than an interval.
+        let is_soon = |pending: &Pending| pending.next_ms <= self.now_ms + schedule::DELAY_MS_MAX;
+        assert!(self.queue.entries().all(|entry| entry.pending.iter().all(is_soon)));
     }
 }
 
@@ -155,6 +152,49 @@ fn a_message_that_is_never_accepted_is_given_up_after_five_days() {
         assert!(attempts < 1000);
     }
     assert_eq!((world.failed, world.now_ms), (1, u64::try_from(LIFETIME.as_millis()).unwrap()));
+}
+
+/// Ten years.
+const LEAP_MS: u64 = 10 * 365 * 24 * 3600 * 1000;
+
+#[test]
+fn a_clock_that_leaps_ahead_gives_nothing_up_that_was_not_tried_for_days() {
+    let mut world = World::default();
+    world.step(Step::Accept(1));
+    world.step(Step::Attempt(0, vec![3]));
+    world.now_ms += LEAP_MS;
+    let leapt = world.now_ms;
+    while !world.queue.is_empty() {
+        world.now_ms = world.queue.next_due_ms(|_| false).unwrap().max(world.now_ms);
+        world.step(Step::Attempt(0, vec![3]));
+    }
+    assert!(world.now_ms - leapt > LIFETIME.as_millis() as u64 / 2, "given up after {} ms", world.now_ms - leapt);
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_nothing_up() {
+    let mut world = World { now_ms: LEAP_MS, ..World::default() };
+    for _ in 0..3 {
+        world.step(Step::Accept(1));
+    }
+    world.step(Step::Attempt(0, vec![3]));
+    world.now_ms = 5;
+    assert_eq!(world.queue.due(world.now_ms).count(), 3);
+    world.step(Step::Attempt(0, vec![3]));
+    // Tried once more; now its turn comes as always.
+    assert_eq!(world.queue.due(world.now_ms).map(|entry| entry.id.0).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(world.queue.due(world.now_ms + schedule::DELAY_MS_MAX).count(), 3);
+}
+
+#[test]
+fn what_is_never_accepted_ends_though_the_clock_stands_still() {
+    let mut world = World::default();
+    world.step(Step::Accept(1));
+    for _ in 0..1000 {
+        world.step(Step::Hurry(0));
+        world.step(Step::Attempt(0, vec![3]));
+    }
+    assert_eq!(world.failed, 1);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{
     change::{ChangeError, QueueChange, Settled},
     entry::{Entry, EntryId, Pending},
+    schedule::is_due,
 };
 use crate::store::BodyRef;
 
@@ -61,9 +62,24 @@ impl Queue {
         self.entries.values()
     }
 
-    /// Messages that are due, the longest overdue first.
+    /// Messages that are due, the longest overdue first, and at last those that a clock now set back has put off too far.
     pub fn due(&self, now_ms: u64) -> impl Iterator<Item = &Arc<Entry>> {
-        self.agenda.iter().take_while(move |(due_ms, _)| *due_ms <= now_ms).filter_map(|(_, id)| self.entries.get(id))
+        self.due_since(0, now_ms)
+    }
+
+    /// The same without those that were due before `since_ms`.
+    pub fn due_since(&self, since_ms: u64, now_ms: u64) -> impl Iterator<Item = &Arc<Entry>> {
+        let is_overdue = move |(due_ms, _): &&(u64, EntryId)| *due_ms <= now_ms;
+        let is_far = move |(due_ms, _): &&(u64, EntryId)| *due_ms > now_ms && is_due(*due_ms, now_ms);
+        let overdue = self.agenda.range((since_ms, EntryId(0))..).take_while(is_overdue);
+        let agenda = overdue.chain(self.agenda.iter().rev().take_while(is_far));
+        agenda.filter_map(|(_, id)| self.entries.get(id))
+    }
+
+    /// Messages that are due at `until_ms` at the latest, the longest overdue first.
+    pub fn overdue(&self, until_ms: u64) -> impl Iterator<Item = &Arc<Entry>> {
+        let agenda = self.agenda.iter().take_while(move |(due_ms, _)| *due_ms <= until_ms);
+        agenda.filter_map(|(_, id)| self.entries.get(id))
     }
 
     /// When the first message is due that `skip` does not name.

@@ -14,8 +14,12 @@ use laniakea_directory::AccountId;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-/// How long a ticket is believed: a redirect takes milliseconds, the rest allows for clocks that differ.
+/// How long a ticket is believed by the clock of the member that sealed it; a redirect takes milliseconds.
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(30);
+/// How far the clocks of two members may be apart, either way. As usual with Kerberos (RFC 4120 §8.2): a ticket names one
+/// account and never leaves the handoff network, so minutes cost little, and seconds would make members with clocks
+/// that differ refuse each other's clients.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(300);
 /// Room a ticket may take in a preamble of 4 KiB.
 const SEALED_BYTES_MAX: usize = 3072;
 /// The only format so far.
@@ -56,8 +60,8 @@ pub enum TicketError {
     /// Not a ticket of ours: damaged, forged, or sealed by another cluster.
     #[error("the ticket was not sealed by this cluster")]
     Forged,
-    /// Ours, but too old.
-    #[error("the ticket has expired")]
+    /// Ours, but too old, or of a clock too far ahead.
+    #[error("the ticket has expired, or the clocks of two members are more than five minutes apart")]
     Expired,
     /// Larger than a preamble can carry.
     #[error("the ticket is too large")]
@@ -99,7 +103,7 @@ impl TicketKey {
         if sealed.len() > SEALED_BYTES_MAX { Err(TicketError::TooLarge) } else { Ok(SealedTicket(sealed)) }
     }
 
-    /// Opens a ticket and checks that it has not expired.
+    /// Opens a ticket and checks that it has not expired, as far as clocks that differ can tell.
     ///
     /// # Errors
     ///
@@ -113,8 +117,14 @@ impl TicketKey {
             .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(PURPOSE), &mut text)
             .map_err(|_| TicketError::Forged)?;
         let ticket: Ticket = postcard::from_bytes(plain).map_err(|_| TicketError::Forged)?;
-        if ticket.expires_unix_ms <= now_unix_ms { Err(TicketError::Expired) } else { Ok(ticket) }
+        let until = ticket.expires_unix_ms.saturating_add(millis(CLOCKS_APART_MAX));
+        let from = ticket.expires_unix_ms.saturating_sub(millis(TICKET_LIFETIME + CLOCKS_APART_MAX));
+        if (from..until).contains(&now_unix_ms) { Ok(ticket) } else { Err(TicketError::Expired) }
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for TicketKey {
@@ -160,17 +170,24 @@ impl fmt::Debug for SealedTicket {
 mod tests {
     use super::*;
 
+    const SEALED_MS: u64 = 1_000_000_000;
+
     fn ticket() -> Ticket {
         let account = "6f3c1c7e-6b0b-4f0e-9b56-3f6a2a5d9a10".parse().unwrap();
-        Ticket { account, login: "eve@example.org".into(), expires_unix_ms: 1_000, state: vec![] }
+        Ticket { account, login: "eve@example.org".into(), expires_unix_ms: SEALED_MS + 30_000, state: vec![] }
     }
 
     #[test]
-    fn a_ticket_opens_until_it_expires() {
+    fn a_ticket_opens_until_it_expires_at_members_whose_clocks_differ() {
         let key = TicketKey::new(&[7; 32]);
         let sealed = key.seal(&ticket()).unwrap();
-        assert_eq!(key.open(&sealed, 999).unwrap(), ticket());
-        assert!(matches!(key.open(&sealed, 1_000), Err(TicketError::Expired)));
+        for now in [SEALED_MS, SEALED_MS - 300_000, SEALED_MS + 329_999] {
+            assert_eq!(key.open(&sealed, now).unwrap(), ticket());
+        }
+        // Too old, or from a clock that would make it last for long.
+        for now in [SEALED_MS + 330_000, SEALED_MS - 300_001, 0] {
+            assert!(matches!(key.open(&sealed, now), Err(TicketError::Expired)));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use laniakea_router::{drive::mail::Budget, handoff::SessionId};
+use parking_lot::Mutex;
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -18,13 +19,15 @@ use crate::{
         clock,
         owned::{Owned, Pass},
     },
-    queue::{Bounce, Entry, EntryId, Failed, Queue, QueueChange, Report, bounce, settle},
+    queue::{Bounce, Entry, EntryId, Failed, Queue, QueueChange, Ramp, Report, bounce, settle},
 };
 
 /// Attempts of one shard under way at once.
 const SHARD_ATTEMPTS_MAX: usize = 16;
 /// Attempts of a member under way at once.
 const ATTEMPTS_MAX: usize = 64;
+/// Between two looks whether more of a backlog may be begun; up to twice as long, so that shards do not look together.
+const LOOK: Duration = Duration::from_millis(100);
 /// After an attempt whose result could not be recorded.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -35,11 +38,13 @@ pub(super) struct Workshop {
     pub(super) host: String,
     pub(super) origin: Origin,
     attempts: Semaphore,
+    /// How fast what was due in shards when they were opened is begun.
+    ramp: Mutex<Ramp>,
 }
 
 impl Workshop {
     pub(super) fn new(courier: Arc<Courier>, memory: Budget, host: String, origin: Origin) -> Self {
-        Self { courier, memory, host, origin, attempts: Semaphore::new(ATTEMPTS_MAX) }
+        Self { courier, memory, host, origin, attempts: Semaphore::new(ATTEMPTS_MAX), ramp: Mutex::default() }
     }
 }
 
@@ -52,11 +57,16 @@ pub(super) struct Runner {
     under_way: HashSet<EntryId>,
     /// Entries to be left alone until then: their last attempt could not even be recorded.
     resting: Option<Instant>,
+    /// What was due by then is a backlog.
+    opened_ms: u64,
+    /// Some of the backlog is not begun for being too fast.
+    is_held_back: bool,
 }
 
 impl Runner {
     pub(super) fn new(shard: u8, pass: Pass<Queue>, workshop: Arc<Workshop>, stop: CancellationToken) -> Self {
-        Self { shard, pass, workshop, stop, under_way: HashSet::new(), resting: None }
+        let (under_way, opened_ms) = (HashSet::new(), clock::unix_ms());
+        Self { shard, pass, workshop, stop, under_way, resting: None, opened_ms, is_held_back: false }
     }
 
     /// Works until it is stopped or the shard is lost, then finishes what is under way.
@@ -90,25 +100,45 @@ impl Runner {
         if self.resting.is_some_and(|until| Instant::now() < until) {
             return;
         }
-        self.resting = None;
-        let now_ms = clock::unix_ms();
-        let queue = self.pass.state();
-        for entry in queue.due(now_ms) {
-            if self.under_way.len() >= SHARD_ATTEMPTS_MAX {
+        (self.resting, self.is_held_back) = (None, false);
+        let (now_ms, queue) = (clock::unix_ms(), self.pass.state());
+        for entry in queue.overdue(self.opened_ms.min(now_ms)) {
+            if self.is_full() {
                 break;
             }
-            if !self.under_way.insert(entry.id) {
+            if self.under_way.contains(&entry.id) {
                 continue;
             }
-            let attempt = Attempt {
-                shard: self.shard,
-                entry: Arc::clone(entry),
-                owned: Owned::clone(&self.pass),
-                workshop: Arc::clone(&self.workshop),
-            };
-            let id = entry.id;
-            attempts.spawn(async move { (id, attempt.run(now_ms).await) });
+            if !self.workshop.ramp.lock().may_begin(Instant::now()) {
+                self.is_held_back = true;
+                break;
+            }
+            self.start(entry, now_ms, attempts);
         }
+        for entry in queue.due_since(self.opened_ms.saturating_add(1), now_ms) {
+            if self.is_full() {
+                break;
+            }
+            self.start(entry, now_ms, attempts);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.under_way.len() >= SHARD_ATTEMPTS_MAX
+    }
+
+    fn start(&mut self, entry: &Arc<Entry>, now_ms: u64, attempts: &mut JoinSet<(EntryId, bool)>) {
+        if !self.under_way.insert(entry.id) {
+            return;
+        }
+        let attempt = Attempt {
+            shard: self.shard,
+            entry: Arc::clone(entry),
+            owned: Owned::clone(&self.pass),
+            workshop: Arc::clone(&self.workshop),
+        };
+        let id = entry.id;
+        attempts.spawn(async move { (id, attempt.run(now_ms).await) });
     }
 
     fn on_done(&mut self, done: Option<(EntryId, bool)>) {
@@ -128,10 +158,12 @@ impl Runner {
         if let Some(until) = self.resting {
             return until.saturating_duration_since(Instant::now());
         }
+        if self.is_held_back {
+            return LOOK + LOOK.mul_f64(rand::random());
+        }
         let next = self.pass.state().next_due_ms(|id| self.under_way.contains(&id));
-        let full = self.under_way.len() >= SHARD_ATTEMPTS_MAX;
         match next {
-            Some(due_ms) if !full => Duration::from_millis(due_ms.saturating_sub(clock::unix_ms())),
+            Some(due_ms) if !self.is_full() => Duration::from_millis(due_ms.saturating_sub(clock::unix_ms())),
             Some(_) | None => Duration::from_secs(3600),
         }
     }
