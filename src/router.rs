@@ -1,6 +1,7 @@
 //! `laniakea router`: one stateless front end.
 
 use laniakea_config::Role;
+use laniakea_router::drive::Begin;
 
 use crate::{exit::Failure, installation::Installation, role};
 
@@ -13,18 +14,27 @@ pub struct Router {
     /// Its name in the configuration.
     #[arg(long)]
     name: String,
+    /// Take the listeners over from the router of this name that runs on this machine, if one does. It serves the sessions
+    /// it has until they end, and ends; nobody is refused.
+    #[arg(long)]
+    replace: bool,
 }
 
 impl Router {
     pub fn run(self) -> Result<(), Failure> {
         role::raise_limits();
         let config = self.installation.load(Role::Router)?;
-        if config.router(&self.name).is_none() {
+        let Some(settings) = config.router(&self.name) else {
             return Err(unknown("router", &self.name, config.routers.iter().map(|router| router.name.as_str())));
+        };
+        if self.replace && settings.replace_socket.is_none() {
+            let text = format!("--replace needs `replace_socket: PATH` in the settings of {}", self.name);
+            return Err(Failure::configuration(text));
         }
-        let Self { installation, name } = &self;
+        let Self { installation, name, replace } = &self;
+        let begin = if *replace { Begin::Replacing } else { Begin::Anew };
         let process = role::Process { kind: "router", name, installation, role: Role::Router };
-        process.run(config, async |config, orders| Ok(laniakea_router::drive::run(&config, name, orders).await?))
+        process.run(config, async |config, orders| Ok(laniakea_router::drive::run(&config, name, begin, orders).await?))
     }
 }
 

@@ -401,6 +401,7 @@ impl Reader<'_> {
             trust_from: networks(node, "trust_from").unwrap_or_default(),
             cache_file: self.path(node, "cache_file"),
             drain: duration(node, "drain", RouterSettings::DRAIN_DEFAULT),
+            replace_socket: self.path(node, "replace_socket"),
         })
     }
 

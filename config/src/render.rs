@@ -189,6 +189,9 @@ impl RouterSettings {
             out.path(2, "cache_file", file);
         }
         out.duration(2, "drain", self.drain, Self::DRAIN_DEFAULT);
+        if let Some(path) = &self.replace_socket {
+            out.path(2, "replace_socket", path);
+        }
         out.listeners(2, self.listen.iter());
     }
 }

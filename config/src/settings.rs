@@ -162,6 +162,8 @@ pub struct RouterSettings {
     pub cache_file: Option<PathBuf>,
     /// How long sessions may go on after the router was told to end. Default 5 s.
     pub drain: Duration,
+    /// Unix socket by which a new process takes the listeners over from a running one.
+    pub replace_socket: Option<PathBuf>,
 }
 
 impl RouterSettings {

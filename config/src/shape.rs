@@ -177,6 +177,12 @@ const ROUTER: &[Key] = &[
         Else("5s"),
         "How long sessions may go on after it was told to end; those between two commands end at once, with a word.",
     ),
+    key(
+        "replace_socket",
+        Path,
+        Optional,
+        "Unix socket by which `laniakea router --replace` takes the listeners over from the router that runs.",
+    ),
 ];
 
 const TRUST_FROM: &str = "Mail proxies (nginx, Dovecot) that are believed what they say of clients with ID and XCLIENT, and may log in without TLS.";

@@ -561,7 +561,9 @@ fn kill(number: i32) -> Result<()> {
     Ok(kill_process(pid(number)?, Signal::KILL)?)
 }
 
-fn is_alive(number: i32) -> bool {
+/// Whether a process with this number runs.
+#[must_use]
+pub fn is_alive(number: i32) -> bool {
     // A zombie answers signals too, but its parent is gone and init takes it at once.
     let state = fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
     let is_zombie = state.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'));

@@ -1,11 +1,15 @@
-//! The front door while it is worked on: certificates that change, sessions that stay.
+//! The front door while it is worked on: certificates that change, routers that are replaced, sessions that stay.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
     fs,
     net::SocketAddr,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use integration_tests::{
     client::Imap,
     tool,
-    up::{Shape, Up},
+    up::{Shape, Up, is_alive, program},
 };
 
 /// How long a process may take to do what a signal tells it.
@@ -91,4 +95,111 @@ async fn certificates_change_on_sighup_and_sessions_stay() -> Result<()> {
     until_shown(&openssl, imaps, "mail.example.net", &renewed).await?;
     session.command("NOOP").await?;
     Ok(())
+}
+
+/// A router that is killed with the value.
+struct Successor(Child);
+
+impl Successor {
+    /// Starts a router in the place of the one that runs.
+    fn start(up: &Up, name: &str) -> Result<Self> {
+        let log = fs::OpenOptions::new().append(true).create(true).open(up.data().join("logs/successors.log"))?;
+        let mut command = Command::new(program()?);
+        command.args(["router", "--name", name, "--replace", "--config"]).arg(up.config());
+        Ok(Self(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?))
+    }
+
+    fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.0.try_wait()?.is_some_and(|status| status.success()))
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// How many of the lines in the routers' logs say this.
+fn told(up: &Up, what: &str) -> Result<usize> {
+    let mut text = fs::read_to_string(up.data().join("logs/router-1.log"))?;
+    text += &fs::read_to_string(up.data().join("logs/successors.log")).unwrap_or_default();
+    Ok(text.lines().filter(|line| line.contains(what)).count())
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let waiting = async {
+        while !is_so()? {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(DEADLINE, waiting).await.with_context(|| what.to_owned())?
+}
+
+#[tokio::test]
+async fn a_router_is_replaced_under_load_and_nobody_is_refused() -> Result<()> {
+    const CLIENTS: u32 = 8;
+    const ROUNDS: usize = 3;
+    let up = Up::start_as(Shape { clusters: 1, members: 1, accounts: CLIENTS, ..Shape::default() }).await?;
+    let router = up.router()?;
+    let (imap, first) = (router.imap()?, router.pid);
+    let (stop, logins) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 1..=CLIENTS {
+        let (account, password) = (up.account(number), up.password().to_owned());
+        let (stop, logins) = (stop.clone(), logins.clone());
+        clients.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                // A connection that is refused, reset, or ended before it has said LOGOUT fails the test.
+                let mut session = Imap::login(imap, &account, &password).await?;
+                session.ok("NOOP").await?;
+                session.ok("LOGOUT").await?;
+                logins.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok::<_, anyhow::Error>(())
+        });
+    }
+    let mut open = vec![Imap::login(imap, &up.account(1), up.password()).await?];
+    let mut successors = Vec::new();
+    for round in 1..=ROUNDS {
+        successors.push(Successor::start(&up, &router.name)?);
+        until("no successor takes over", || Ok(told(&up, "a successor accepts")? == round)).await?;
+        // Of the new one, and with some work done by it.
+        let before = logins.load(Ordering::Relaxed);
+        until("nobody logs in any more", || Ok(logins.load(Ordering::Relaxed) > before + 20 || clients.is_empty()))
+            .await?;
+        open.push(Imap::login(imap, &up.account(1), up.password()).await?);
+    }
+    stop.store(true, Ordering::Relaxed);
+    while let Some(done) = clients.join_next().await {
+        done?.context("a client noticed")?;
+    }
+    // Every session is still where it was, and its router with it.
+    ensure!(is_alive(first));
+    for session in &mut open {
+        session.ok("NOOP").await?;
+    }
+    let last = open.pop().context("no session")?;
+    for mut session in open {
+        session.ok("LOGOUT").await?;
+    }
+    let mut current = successors.pop().context("no successor")?;
+    until("a router does not end after its last session", || {
+        let have_ended = successors.iter_mut().map(Successor::has_ended).collect::<Result<Vec<_>>>()?;
+        Ok(!is_alive(first) && have_ended.into_iter().all(|ended| ended))
+    })
+    .await?;
+    says_goodbye(&mut current, last).await
+}
+
+/// A router that is told to end says so to a client that is between two commands, and ends.
+async fn says_goodbye(router: &mut Successor, mut session: Imap) -> Result<()> {
+    let pid = rustix::process::Pid::from_raw(router.0.id().cast_signed()).context("no process")?;
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+    let line = session.connection.line().await?;
+    ensure!(line.starts_with(b"* BYE"), "{}", String::from_utf8_lossy(&line));
+    session.connection.until_closed(DEADLINE).await?;
+    until("the router does not end", || router.has_ended()).await
 }

@@ -103,6 +103,7 @@ fn directory(home: &Home, plan: &Plan, ports: &mut Ports, tls: &TlsSettings) -> 
 fn router(home: &Home, number: u16, ports: &mut Ports) -> Result<RouterSettings, Failure> {
     let name = format!("router-{number}");
     let listen = listeners(&ROUTER_SERVICES, |service| ports.address(Place::Router(number, service)))?;
+    let replace_socket = Some(home.socket(&name));
     Ok(RouterSettings {
         cache_file: Some(home.cache(&name)),
         name,
@@ -110,6 +111,7 @@ fn router(home: &Home, number: u16, ports: &mut Ports) -> Result<RouterSettings,
         proxy_from: Vec::new(),
         drain: RouterSettings::DRAIN_DEFAULT,
         trust_from: Vec::new(),
+        replace_socket,
     })
 }
 

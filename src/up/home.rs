@@ -78,6 +78,11 @@ impl Home {
         self.path.join("cache").join(router)
     }
 
+    /// Where a router waits for its successor: beside its cache, under a short name, for such paths have 107 bytes at most.
+    pub fn socket(&self, router: &str) -> PathBuf {
+        self.path.join("cache").join(format!("{router}.sock"))
+    }
+
     /// The content of a secret's file; made by `make` the first time.
     pub fn keep_secret(&self, name: &str, make: impl FnOnce() -> Vec<u8>) -> anyhow::Result<Vec<u8>> {
         let path = self.secret(name);

@@ -110,6 +110,7 @@ pub fn write(folder: &Path, plan: &Plan, front: IpAddr, members: &[(String, IpAd
             proxy_from: vec!["10.0.0.0/8".parse()?], // the test, as a balancer
             cache_file: None,
             drain: RouterSettings::DRAIN_DEFAULT,
+            replace_socket: None,
         }],
         clusters: vec![ClusterSettings {
             name: CLUSTER.into(),

@@ -22,6 +22,7 @@ pub mod router;
 pub mod routes;
 pub mod splice;
 pub mod stream;
+mod succession;
 #[cfg(test)]
 mod test_tls;
 pub mod tls;
@@ -32,7 +33,7 @@ pub use context::{Client, RouterContext};
 pub use dial::Dialler;
 pub use foreign::ForeignServers;
 pub use prelogin::PreLogin;
-pub use router::{Orders, RunError, run};
+pub use router::{Begin, Orders, RunError, run};
 pub use routes::Routes;
 pub use splice::{SpliceReport, splice};
 pub use stream::Stream;

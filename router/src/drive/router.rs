@@ -1,6 +1,6 @@
 //! The whole router process: its listeners, what they share, and how it stops.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{future::pending, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use laniakea_config::{Config, RouterSettings, Service};
 use laniakea_directory::{Directory, SetupError};
@@ -13,6 +13,7 @@ use super::{
     client::serve_client,
     listener::{Gate, accept_loop, bind},
     mail::Budget,
+    succession::{Inheritance, Testament},
     tls::TlsError,
     upkeep::{keep_cache, load_cache, reload, report, watch},
 };
@@ -45,6 +46,14 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The router that runs does not hand its listeners over.
+    #[error("take over from the router at {}", path.display())]
+    Replace {
+        /// Its socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A file that every router needs cannot be read.
     #[error("read {}", path.display())]
     Read {
@@ -63,19 +72,32 @@ pub struct Orders {
     pub configs: watch::Receiver<Arc<Config>>,
 }
 
-/// Runs the router called `name` until shutdown.
+/// How a router comes by its listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// It opens them.
+    Anew,
+    /// It takes them over from the router of its name, if one runs.
+    Replacing,
+}
+
+/// Runs the router called `name` until shutdown, or until another has taken its place and its last client has left.
 ///
 /// # Errors
 ///
 /// If it cannot begin; once it runs, nothing that clients, members or the directory do ends it.
-pub async fn run(config: &Config, name: &str, orders: Orders) -> Result<(), RunError> {
+pub async fn run(config: &Config, name: &str, begin: Begin, orders: Orders) -> Result<(), RunError> {
     let Orders { shutdown, configs } = orders;
     let settings = config.routers.iter().find(|router| router.name == name);
     let settings = settings.ok_or_else(|| RunError::NoSuchRouter(name.to_owned()))?;
     let context = prepare(config, settings, &shutdown)?;
     let token = AdminToken::load(&config.admin_token)
         .map_err(|source| RunError::Read { path: config.admin_token.clone(), source })?;
-    let listeners = listen(settings)?;
+    let mut inheritance = inherit(settings, begin).await?;
+    let listeners = listen(settings, inheritance.as_mut())?;
+    let testament = Testament::of(name, &listeners);
+    // Cancelled when no more clients are to be accepted; those that are here may stay.
+    let accepting = shutdown.child_token();
     let metrics = install_metrics();
     let upkeep = TaskTracker::new();
     // Metrics and health are told to the end, when nobody is served any more.
@@ -83,12 +105,12 @@ pub async fn run(config: &Config, name: &str, orders: Orders) -> Result<(), RunE
     for (service, listener) in listeners {
         match service {
             Service::Metrics => {
-                let running = shutdown.clone();
+                let running = accepting.clone();
                 let ready = move || !running.is_cancelled();
                 let admin = Admin { routes: Arc::new(RouterAdmin(context.clone())), token: token.clone() };
                 upkeep.spawn(serve_http(listener, metrics.clone(), ready, Some(admin), over.clone()));
             }
-            service => serve(service, listener, &context),
+            service => serve(service, listener, &context, &accepting),
         }
     }
     upkeep.spawn(report(context.clone()));
@@ -96,10 +118,25 @@ pub async fn run(config: &Config, name: &str, orders: Orders) -> Result<(), RunE
     upkeep.spawn(watch(context.clone()));
     if let Some(file) = settings.cache_file.clone() {
         load_cache(&context, &file).await;
-        upkeep.spawn(keep_cache(context.clone(), file));
+        upkeep.spawn(keep_cache(context.clone(), file, accepting.clone()));
     }
     tracing::info!(name, "router ready");
-    shutdown.cancelled().await;
+    if let Some(inheritance) = inheritance
+        && let Err(error) = inheritance.enter_upon().await
+    {
+        tracing::warn!(%error, "the router to be replaced is gone already");
+    }
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = succeeded(settings, testament) => {
+            tracing::info!(tasks = context.tasks.len(), "a successor accepts; the sessions here go on");
+            accepting.cancel();
+            over.cancel();
+            context.tasks.close();
+            let _: Option<()> = shutdown.run_until_cancelled(context.tasks.wait()).await;
+            shutdown.cancel();
+        }
+    }
     drain(&context, settings.drain).await;
     over.cancel();
     upkeep.close();
@@ -134,8 +171,30 @@ fn prepare(
     }))
 }
 
+/// Asks the router that runs for its listeners.
+async fn inherit(settings: &RouterSettings, begin: Begin) -> Result<Option<Inheritance>, RunError> {
+    let Some(path) = settings.replace_socket.as_deref().filter(|_| begin == Begin::Replacing) else { return Ok(None) };
+    let asked = Inheritance::ask(path, &settings.name).await;
+    asked.map_err(|source| RunError::Replace { path: path.to_owned(), source })
+}
+
+/// Ends when a successor has taken the listeners over.
+async fn succeeded(settings: &RouterSettings, testament: io::Result<Testament>) {
+    match (&settings.replace_socket, testament) {
+        (Some(path), Ok(testament)) => testament.execute(path).await,
+        (Some(_), Err(error)) => {
+            tracing::error!(%error, "hold the listeners for a successor; this router cannot be replaced");
+            pending().await
+        }
+        (None, _) => pending().await,
+    }
+}
+
 /// Opens every listener before the first is served: a router that cannot have all of them does not begin.
-fn listen(settings: &RouterSettings) -> Result<Vec<(Service, TcpListener)>, RunError> {
+fn listen(
+    settings: &RouterSettings,
+    mut inheritance: Option<&mut Inheritance>,
+) -> Result<Vec<(Service, TcpListener)>, RunError> {
     let mut listeners = Vec::new();
     for (&service, &address) in &settings.listen {
         match service {
@@ -143,7 +202,11 @@ fn listen(settings: &RouterSettings) -> Result<Vec<(Service, TcpListener)>, RunE
                 tracing::warn!(?service, %address, "routers do not serve this yet");
             }
             _ => {
-                let listener = bind(address).map_err(|source| RunError::Listen { service, address, source })?;
+                let inherited = inheritance.as_mut().and_then(|inheritance| inheritance.take(service, address));
+                let listener = match inherited {
+                    Some(listener) => listener,
+                    None => bind(address).map_err(|source| RunError::Listen { service, address, source })?,
+                };
                 tracing::info!(?service, %address, "listening");
                 listeners.push((service, listener));
             }
@@ -152,13 +215,13 @@ fn listen(settings: &RouterSettings) -> Result<Vec<(Service, TcpListener)>, RunE
     Ok(listeners)
 }
 
-fn serve(service: Service, listener: TcpListener, context: &Arc<RouterContext>) {
+fn serve(service: Service, listener: TcpListener, context: &Arc<RouterContext>, accepting: &CancellationToken) {
     let shared = context.clone();
     let serve = move |tcp, peer, admission| {
         let task = serve_client(tcp, peer, service, shared.clone(), admission);
         shared.tasks.spawn(task);
     };
-    context.tasks.spawn(accept_loop(listener, context.gate.clone(), context.shutdown.clone(), serve));
+    context.tasks.spawn(accept_loop(listener, context.gate.clone(), accepting.clone(), serve));
 }
 
 /// Waits until everybody has left, or for `patience`; then ends the rest.

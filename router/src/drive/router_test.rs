@@ -44,6 +44,7 @@ fn config(files: &TestTls) -> Config {
             trust_from: vec![],
             cache_file: None,
             drain: Duration::from_secs(60),
+            replace_socket: None,
         }],
         clusters: vec![],
         foreign: vec![],
@@ -90,7 +91,7 @@ async fn a_router_serves_without_its_directory_and_ends_when_told() {
     let shutdown = CancellationToken::new();
     let router = {
         let shutdown = shutdown.clone();
-        tokio::spawn(async move { run(&config, "router-1", orders(&config, shutdown)).await })
+        tokio::spawn(async move { run(&config, "router-1", Begin::Anew, orders(&config, shutdown)).await })
     };
     let metrics = listen[&Service::Metrics];
     assert!(get(metrics, "/readyz").await.starts_with("HTTP/1.1 200"));
@@ -109,6 +110,6 @@ async fn a_router_serves_without_its_directory_and_ends_when_told() {
 async fn a_router_that_is_not_configured_does_not_begin() {
     let files = TestTls::new();
     let config = config(&files);
-    let result = run(&config, "router-9", orders(&config, CancellationToken::new())).await;
+    let result = run(&config, "router-9", Begin::Anew, orders(&config, CancellationToken::new())).await;
     assert!(matches!(result, Err(RunError::NoSuchRouter(name)) if name == "router-9"));
 }

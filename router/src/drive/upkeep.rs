@@ -10,6 +10,7 @@ use std::{
 
 use laniakea_config::Config;
 use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
 use super::{RouterContext, ServerTls, vigil::WATCH_EVERY};
 
@@ -64,18 +65,19 @@ pub(super) async fn load_cache(context: &RouterContext, file: &Path) {
     }
 }
 
-/// Saves what is known now and then, and once more at the end. The file may be lost without harm.
-pub(super) async fn keep_cache(context: Arc<RouterContext>, file: PathBuf) {
+/// Saves what is known now and then, and once more when no more is accepted: from then on the file is a successor's. It may
+/// be lost without harm.
+pub(super) async fn keep_cache(context: Arc<RouterContext>, file: PathBuf, accepting: CancellationToken) {
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + SAVE_EVERY, SAVE_EVERY);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = context.shutdown.cancelled() => {}
+            () = accepting.cancelled() => {}
         }
         if let Err(error) = context.directory.save_cache(&file).await {
             tracing::warn!(%error, file = %file.display(), "save the remembered routes");
         }
-        if context.shutdown.is_cancelled() {
+        if accepting.is_cancelled() {
             return;
         }
     }
