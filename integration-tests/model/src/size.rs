@@ -65,10 +65,11 @@ pub const LARGE: [Size; 8] = [
         name: "three-members-deletion",
         members: 3,
         grants: 3,
-        changes: 3,
+        changes: 2,
         snapshots: 2,
         segments: 4,
         releases: false,
+        losses: false,
         ..TINY
     },
 ];

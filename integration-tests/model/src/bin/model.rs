@@ -8,6 +8,7 @@
 //! ```
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -101,14 +102,24 @@ fn mutated(only: &[Mutant]) -> Vec<World> {
     chosen.iter().map(|mutant| World { size: mutant.size(), mutant: Some(*mutant) }).collect()
 }
 
+/// How often a log is told how far it is.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
 fn show_progress(world: World, threads: usize) -> Outcome {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}: {msg}") {
         bar.set_style(style);
     }
     bar.set_prefix(name(world.size, world.mutant));
+    let mut told = Duration::ZERO;
     let outcome = explore(world, threads, |Progress { states, depth, elapsed }| {
-        bar.set_message(format!("{states} states, depth {depth}, {} s", elapsed.as_secs()));
+        let far = format!("{states} states, depth {depth}, {} s", elapsed.as_secs());
+        // Without a terminal, a line now and then.
+        if bar.is_hidden() && elapsed >= told + LINE_EVERY {
+            told = elapsed;
+            eprintln!("{}: {far}", bar.prefix());
+        }
+        bar.set_message(far);
         bar.tick();
     });
     bar.finish_and_clear();
