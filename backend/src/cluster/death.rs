@@ -161,6 +161,13 @@ impl Contact {
         self.note_life(now);
     }
 
+    /// It has reached us: so a way is there, and an attempt of ours that hangs is not waited for.
+    pub fn reached_us(&mut self, now: Moment) {
+        if self.dialled.is_none() {
+            self.redial = Redial { attempt: 0, due: now, under_way: false };
+        }
+    }
+
     /// A link ended: reach for it at once, unless we still hold the link we dialled, or it ends links without a word.
     pub fn link_ended(&mut self, now: Moment, timing: &ClusterTiming) {
         if self.dialled.is_some() {
@@ -357,6 +364,15 @@ mod tests {
         contact.bury(at(1400), Gone::Refused);
         assert_eq!(contact.verdict(at(1400), &timing()), Verdict::Gone(Gone::Refused));
         assert!(!contact.begin_dialling(at(9000)), "the dead are not called");
+    }
+
+    #[test]
+    fn who_reaches_us_is_dialled_at_once_though_an_attempt_hangs() {
+        let mut contact = Contact::new(at(0), peer("b", 1));
+        assert!(contact.begin_dialling(at(0)));
+        contact.reached_us(at(500));
+        assert!(contact.begin_dialling(at(500)));
+        assert!(!contact.begin_dialling(at(500)), "once for each time it does");
     }
 
     #[test]

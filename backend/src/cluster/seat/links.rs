@@ -32,7 +32,10 @@ impl Seat {
                 contact.end_dialling();
                 contact.dialled.replace(link)
             }
-            Side::Accepted => contact.accepted.replace(link),
+            Side::Accepted => {
+                contact.reached_us(now);
+                contact.accepted.replace(link)
+            }
         };
         if let Some(before) = before {
             self.links.remove(&before);
