@@ -362,7 +362,11 @@ impl Seat {
     fn wants_to_look(&self, now: Moment) -> bool {
         let knows_controller = self.controller_slot().is_some();
         let must_list = self.controller.as_ref().is_some_and(|controller| !controller.is_granting());
-        let odd = |contact: &Contact| contact.is_in_doubt(now, &self.timing) || contact.outside.is_some();
+        let odd = |contact: &Contact| {
+            contact.is_in_doubt(now, &self.timing)
+                || contact.outside.is_some()
+                || contact.storage_age > self.timing.storage_lost
+        };
         !self.leaving && (!knows_controller || must_list || self.contacts.values().any(odd))
     }
 
@@ -485,5 +489,52 @@ fn member_view(peer: &Peer) -> MemberView {
         incarnation: peer.incarnation.number,
         control: peer.control,
         handoff: peer.handoff,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use laniakea_config::ClusterTiming;
+
+    use super::*;
+    use crate::cluster::{
+        ArbiterAnswer, Health, LinkId, LiveEntry, Message, Ping, Pong, Side, TermRecord, TickName,
+        fixture::{at, incarnation, peer},
+        seat::Event,
+    };
+
+    fn survey(counter: u64) -> Survey {
+        let sees: Slots = [0, 1].into_iter().collect();
+        let entry = |name| LiveEntry { peer: peer(name, 1), tick: Some(TickName { counter, sees }) };
+        let term = TermRecord { term: 1, controller: incarnation("a", 1) };
+        Survey { term: Some(term), live: vec![entry("a"), entry("b")], ..Survey::default() }
+    }
+
+    #[test]
+    fn a_controller_that_answers_but_does_not_reach_the_storage_is_deposed() {
+        let mut seat = Seat::new(at(0), peer("b", 1), ClusterTiming::default());
+        seat.on_survey(at(0), at(0), survey(1));
+        for (number, side) in [(1, Side::Accepted), (2, Side::Dialled)] {
+            seat.step(at(1), Event::LinkUp { link: LinkId(number), side, peer: peer("a", 1) });
+        }
+        // All is well at first: nothing is read, and nobody campaigns. Then the controller's last tick grows old.
+        for now in (200..8_000).step_by(200) {
+            seat.ticked(at(now));
+            let storage_age_ms = u32::try_from(now).unwrap();
+            let health = Health { term: None, sees: [1].into_iter().collect(), storage_age_ms };
+            let pong = Message::Pong(Pong { sent: at(now), health: health.clone(), lease: true, registered: None });
+            let ping = Message::Ping(Ping { sent: at(now), health });
+            let mut commands = seat.step(at(now), Event::Received { link: LinkId(2), message: pong });
+            commands.extend(seat.step(at(now), Event::Received { link: LinkId(1), message: ping }));
+            if commands.iter().any(|command| matches!(command, Command::Ask(ArbiterCall::Survey))) {
+                let answer = ArbiterAnswer::Surveyed(survey(now));
+                commands.extend(seat.step(at(now + 1), Event::Arbiter { began: at(now), answer }));
+            }
+            if commands.iter().any(|command| matches!(command, Command::Ask(ArbiterCall::WinTerm { term: 2, .. }))) {
+                assert!(now > 5_000, "it campaigned after {now} ms");
+                return;
+            }
+        }
+        panic!("nobody campaigns");
     }
 }
