@@ -19,6 +19,14 @@ pub enum Sabotage {
     LeaseWithoutTick,
     /// A fence reports success and does nothing.
     SkipFence,
+    /// A member whose live directory is gone goes on as if its tick had succeeded.
+    IgnoreFence,
+    /// A member takes grants from the controller of a term that is over.
+    AcceptOldGrants,
+    /// A controller does not hear of higher terms.
+    IgnoreDeposal,
+    /// A member gives back all it owns when it loses its controller.
+    OwnersNeedController,
     // The worker.
     /// Answers are given as soon as a batch is gathered.
     AnswerUnwritten,

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use smallvec::SmallVec;
 
 use super::{Answer, BATCH_MAX, Claim, Epoch, Grant, Message, OwnableId, Peer, Registration, Roster, TermRecord};
+use crate::sabotage::{self, Sabotage};
 
 /// Why a claim is refused without an owner to go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +140,9 @@ impl Member {
             MemberEvent::ControllerReached => self.register(),
             MemberEvent::ControllerLost => {
                 self.session = Session::Away;
+                if sabotage::on(Sabotage::OwnersNeedController) {
+                    return self.owned().into_iter().map(|(ownable, _)| MemberCommand::Recall(ownable)).collect();
+                }
                 Vec::new()
             }
             MemberEvent::Heard(message) => self.on_message(message),
@@ -196,7 +200,9 @@ impl Member {
                 wanted.sort_unstable();
                 self.tell_claims(&wanted)
             }
-            Message::Answers { term, answers } if self.is_current(term, Session::Registered) => {
+            Message::Answers { term, answers }
+                if self.is_current(term, Session::Registered) || sabotage::on(Sabotage::AcceptOldGrants) =>
+            {
                 self.on_answers(answers)
             }
             Message::Recalls { term, recalled } if self.is_current(term, Session::Registered) => {
@@ -251,7 +257,8 @@ impl Member {
 
     /// The first task that waits gets the grant, the others learn that it is owned here.
     fn accept(&mut self, ownable: OwnableId, epoch: Epoch, waiting: &[u64], commands: &mut Vec<MemberCommand>) {
-        assert!(Some(epoch.term) >= self.term(), "a grant below the adopted term was let through (I8)");
+        let is_current = Some(epoch.term) >= self.term() || sabotage::on(Sabotage::AcceptOldGrants);
+        assert!(is_current, "a grant below the adopted term was let through (I8)");
         let before = self.owned.insert(ownable, epoch);
         assert!(before.is_none(), "{ownable} was granted twice to one incarnation (I2)");
         for (place, request) in waiting.iter().enumerate() {

@@ -21,6 +21,8 @@ pub enum Fault {
     Heal,
     /// A link breaks, and can be made again at once.
     BreakLink,
+    /// What one end of a link is sent arrives late, for a while.
+    HoldLink,
     /// The member's file operations take no effect for some milliseconds.
     StallStorage(usize, u64),
     /// The process ends in order.
@@ -51,6 +53,7 @@ impl Fault {
             Self::CutOneWay(..) | Self::Split(_) | Self::CutPair(..) => "cut",
             Self::Heal => "heal",
             Self::BreakLink => "link broken",
+            Self::HoldLink => "link delayed",
             Self::StallStorage(..) => "stall",
             Self::Leave(_) => "leave",
             Self::Double(_) => "double",
@@ -68,7 +71,7 @@ impl Fault {
         let count = u64::try_from(members).unwrap();
         let mut member = || usize::try_from(random.below(count)).unwrap();
         let (one, other) = (member(), member());
-        match random.below(22) {
+        match random.below(24) {
             0 | 1 => Self::Kill(one),
             2 => Self::Crash(one),
             3 => Self::Freeze(one, 200 + random.below(6_000)),
@@ -86,6 +89,7 @@ impl Fault {
             17 if random.one_in(3) => Self::BlackOut,
             18 => Self::Fill(random.below(3_000)),
             19 | 20 => Self::Flip,
+            21 | 22 => Self::HoldLink,
             _ => Self::LoseController(Some(200 + random.below(6_000))),
         }
     }

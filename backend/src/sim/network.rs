@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
 };
 
-use crate::cluster::{LinkId, Message};
+use crate::cluster::{LinkId, Message, Moment};
 
 use super::world::ProcessId;
 
@@ -33,6 +33,8 @@ pub struct Connection {
     pub under_way: [VecDeque<Message>; 2],
     /// The end of the link is on the way to each end.
     pub ending: [bool; 2],
+    /// Until then nothing arrives at each end, as when packets are lost and sent again.
+    pub held: [Moment; 2],
 }
 
 /// All links, and which paths are cut.
@@ -58,6 +60,18 @@ impl Network {
         self.cut.clear();
     }
 
+    /// What one end is sent on a link arrives from then on, not before.
+    pub fn hold(&mut self, connection: u64, side: usize, until: Moment) {
+        if let Some(one) = self.connections.get_mut(&connection) {
+            one.held[side] = until.max(one.held[side]);
+        }
+    }
+
+    /// Nothing is held up any more.
+    pub fn release(&mut self) {
+        self.connections.values_mut().for_each(|one| one.held = Default::default());
+    }
+
     pub fn new_link(&mut self) -> LinkId {
         self.next += 1;
         LinkId(self.next)
@@ -70,7 +84,8 @@ impl Network {
         for (side, end) in ends.iter().enumerate() {
             self.ends.insert((end.process, end.link), (connection, side));
         }
-        let connected = Connection { ends, under_way: Default::default(), ending: [false; 2] };
+        let connected =
+            Connection { ends, under_way: Default::default(), ending: [false; 2], held: Default::default() };
         self.connections.insert(connection, connected);
     }
 

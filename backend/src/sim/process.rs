@@ -15,7 +15,7 @@ use crate::{
     worker::{Job, Recovery, State, Worker},
 };
 
-use super::world::{Happening, ReadTicket};
+use super::world::{Happening, ReadTicket, Stranger};
 
 /// What the scheduler does with a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum Work<S: State> {
     Recovering {
         epoch: Epoch,
         recovery: Option<Box<Recovery<S, SimulatedFs>>>,
+        /// It is to be given back as soon as it is open.
+        recalled: bool,
     },
     Open(Box<Open<S>>),
 }
@@ -49,7 +51,7 @@ pub struct Open<S: State> {
     pub inbox: VecDeque<Job<S>>,
     pub guests: usize,
     pub phase: Phase,
-    /// Rises with each phase, so that late timers and answers are known to be late.
+    /// Another one in each phase, so that late timers and answers are known to be late.
     pub generation: u64,
 }
 
@@ -68,6 +70,14 @@ impl<S: State> Work<S> {
     /// Whether its worker takes work.
     pub fn takes_work(&self) -> bool {
         matches!(self, Self::Open(open) if open.phase != Phase::Closing)
+    }
+
+    /// The phase of its worker, if there is one.
+    fn generation(&self) -> Option<u64> {
+        match self {
+            Self::Claiming { .. } | Self::Recovering { .. } => None,
+            Self::Open(open) => Some(open.generation),
+        }
     }
 
     /// The epoch held, if one is.
@@ -128,13 +138,13 @@ pub struct Process {
     pub lease: Option<Moment>,
     pub accounts: BTreeMap<OwnableId, Work<Account>>,
     pub shards: BTreeMap<OwnableId, Work<Queue>>,
-    /// The highest term it has adopted.
-    pub term: u64,
     /// Its file operations take no effect until then.
     pub stalled_until: Moment,
     /// The file operations that wait for the end of a stall.
     pub stuck: Vec<Happening>,
     pub leaving: bool,
+    /// Who is connected and has not logged in.
+    pub strangers: BTreeMap<u64, Stranger>,
     /// Counts what clients have asked it for since all is well.
     pub picks: u64,
 }
@@ -144,8 +154,12 @@ pub struct Process {
 pub struct Ticking {
     pub name: TickName,
     pub sees: Slots,
+    /// The fellows should soon read something new.
+    pub is_news: bool,
     pub under_way: bool,
     pub last_begun: Moment,
+    /// The same, counted in events.
+    pub begun_at_event: u64,
     pub generation: u64,
     /// Waits for a tick that is yet to begin.
     pub waiting: Vec<Waiter>,
@@ -169,6 +183,14 @@ impl Process {
         match ownable {
             OwnableId::Account(_) => self.accounts.get(&ownable)?.epoch(),
             OwnableId::Queue(_) => self.shards.get(&ownable)?.epoch(),
+        }
+    }
+
+    /// The phase of the worker of something it has open.
+    pub fn generation_of(&self, ownable: OwnableId) -> Option<u64> {
+        match ownable {
+            OwnableId::Account(_) => self.accounts.get(&ownable)?.generation(),
+            OwnableId::Queue(_) => self.shards.get(&ownable)?.generation(),
         }
     }
 

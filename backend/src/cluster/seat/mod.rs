@@ -19,6 +19,8 @@ use super::{
     Message, Moment, Offence, OwnableId, Peer, Refusal, Registering, Slots, Survey, TermRecord,
 };
 
+use crate::sabotage::{self, Sabotage};
+
 pub use join::{JoinStep, Joining};
 pub use links::{LinkId, Side};
 
@@ -428,7 +430,8 @@ impl Seat {
 
     /// Adopts a term that is higher than the one known, whoever tells of it.
     fn adopt(&mut self, now: Moment, record: &TermRecord) {
-        if self.term() >= record.term {
+        let is_deaf = self.controller.is_some() && sabotage::on(Sabotage::IgnoreDeposal);
+        if self.term() >= record.term || is_deaf {
             return;
         }
         if let Some(controller) = self.controller.take() {

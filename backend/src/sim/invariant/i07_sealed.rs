@@ -24,9 +24,7 @@ impl Sealed {
             _ => None,
         });
         let Some(newest) = newest.max() else { return };
-        let Some(bytes) = read(fs, &Name::Segment { generation: newest }.within(dir)) else { return };
-        let header = SegmentHeader::peek_length(&bytes).ok().and_then(|length| bytes.get(..length));
-        let Some(Ok(header)) = header.map(SegmentHeader::decode) else { return };
+        let Some(header) = header_of(fs, &Name::Segment { generation: newest }.within(dir)) else { return };
         for seal in header.seals {
             let path = Name::Segment { generation: seal.generation }.within(dir);
             let Some(bytes) = read(fs, &path) else { continue };
@@ -36,6 +34,13 @@ impl Sealed {
             assert!(known == digest, "nothing changes below a seal: {} below {} (I7)", path.display(), seal.length);
         }
     }
+}
+
+/// The header of a segment, if it is whole.
+pub(super) fn header_of(fs: &SimulatedFs, path: &Path) -> Option<SegmentHeader> {
+    let bytes = read(fs, path)?;
+    let length = SegmentHeader::peek_length(&bytes).ok()?;
+    SegmentHeader::decode(bytes.get(..length)?).ok()
 }
 
 fn read(fs: &SimulatedFs, path: &Path) -> Option<Vec<u8>> {

@@ -10,19 +10,29 @@ mod i04_validated;
 mod i05_numbers;
 pub mod i06_rollback;
 mod i07_sealed;
-pub mod i08_term;
+mod i08_term;
 pub mod i09_presence;
+mod i10_limits;
 mod i11_queue;
 mod i12_isolation;
+mod i13_owners;
 mod i14_liveness;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 pub use self::{
+    i02_writer::Writers,
     i03_epochs::Epochs,
+    i04_validated::Validations,
     i07_sealed::Sealed,
+    i08_term::Terms,
+    i10_limits::Watched,
     i11_queue::{Mails, bounce_of, is_refused},
-    i14_liveness::Answers,
+    i13_owners::Owners,
+    i14_liveness::{Answers, patience},
 };
 
 use crate::{
@@ -33,10 +43,14 @@ use crate::{
 /// Remembers what is needed to tell right from wrong.
 #[derive(Debug, Default)]
 pub struct Witness {
+    pub writers: Writers,
     pub epochs: Epochs,
+    pub validations: Validations,
+    pub terms: Terms,
     pub ledgers: BTreeMap<OwnableId, Ledger>,
     pub mails: Mails,
     pub sealed: Sealed,
+    pub owners: Owners,
     pub answers: Answers,
     /// A file of this one was damaged on purpose.
     pub damaged: Option<OwnableId>,
@@ -61,6 +75,8 @@ pub struct Ledger {
 /// Counts of what a run has shown, so that a simulation that does nothing is noticed.
 #[derive(Debug, Default, Clone)]
 pub struct Seen {
+    /// How long clusters have been simulated.
+    pub simulated: Duration,
     pub grants: u64,
     pub takeovers: u64,
     pub acknowledged: u64,
@@ -75,6 +91,16 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// How many hours clusters have been simulated.
+    pub fn hours(&self) -> f64 {
+        self.simulated.as_secs_f64() / 3600.0
+    }
+
+    /// How many faults there were, of all kinds.
+    pub fn fault_count(&self) -> u64 {
+        self.faults.values().sum()
+    }
+
     /// Adds another run's counts.
     pub fn add(&mut self, other: &Self) {
         for (sum, count) in [
@@ -91,6 +117,7 @@ impl Seen {
         ] {
             *sum += count;
         }
+        self.simulated += other.simulated;
         for (fault, count) in &other.faults {
             *self.faults.entry(fault).or_default() += count;
         }

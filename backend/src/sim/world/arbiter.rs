@@ -81,6 +81,22 @@ impl World {
     }
 
     fn answer_task(&mut self, id: ProcessId, about: About, done: Done) {
+        let is_synced = match &done {
+            Done::Written(written) => written.error().is_none(),
+            Done::Account(result) => result.is_ok(),
+            Done::Shard(result) => result.is_ok(),
+            Done::Arbiter(_) | Done::Tick(..) | Done::Snapshotted(_) | Done::Tidied(_) | Done::Closed => false,
+        };
+        match about {
+            About::Recovery(ownable) if is_synced => self.witness.validations.on_synced(id, ownable, self.events),
+            // A worker that did not wait for it is not concerned.
+            About::Worker(ownable, generation)
+                if is_synced && self.processes[&id].generation_of(ownable) == Some(generation) =>
+            {
+                self.witness.validations.on_synced(id, ownable, self.events);
+            }
+            About::Recovery(_) | About::Worker(..) | About::Snapshot(..) | About::Arbiter(_) | About::Tick(_) => {}
+        }
         let delay = self.storage_delay();
         self.after(delay, Happening::TaskEnds { process: id, about, done: Outcome(Box::new(done)) });
     }
@@ -113,6 +129,7 @@ impl World {
     }
 
     fn arbiter_answers(&mut self, id: ProcessId, began: Moment, answer: ArbiterAnswer) {
+        self.witness.terms.on_answered(id, &answer);
         let now = self.local(id);
         let process = self.process(id);
         let Some(joining) = &mut process.joining else {
@@ -157,7 +174,7 @@ impl World {
     }
 
     pub(super) fn tick_begins(&mut self, id: ProcessId, generation: u64) {
-        let begun = self.local(id);
+        let (begun, event) = (self.local(id), self.events);
         let process = self.process(id);
         let tick = &mut process.tick;
         if tick.under_way || tick.generation != generation || process.leaving {
@@ -165,6 +182,8 @@ impl World {
         }
         tick.under_way = true;
         tick.last_begun = begun;
+        tick.begun_at_event = event;
+        tick.is_news = false;
         // Taken off the list before the tick begins, as the real ticker does.
         tick.satisfied = std::mem::take(&mut tick.waiting);
         let (mut name, sees, arbiter) = (tick.name.clone(), tick.sees, Arc::clone(&process.arbiter));
@@ -181,6 +200,7 @@ impl World {
         let process = self.process(id);
         process.tick.under_way = false;
         let satisfied = std::mem::take(&mut process.tick.satisfied);
+        let begun_at_event = process.tick.begun_at_event;
         if process.leaving {
             return;
         }
@@ -189,18 +209,22 @@ impl World {
                 if let Some(seat) = &mut process.seat {
                     seat.ticked(begun);
                 }
+                self.witness.validations.on_ticked(id, begun_at_event);
                 for waiter in satisfied {
                     self.satisfy(id, waiter);
                 }
             }
             Err(TickError::Io(_)) => process.tick.waiting.extend(satisfied),
-            Err(TickError::Fenced) => return self.end(id, false),
+            Err(TickError::Fenced) => {
+                self.witness.owners.on_fenced(id);
+                return self.end(id, false);
+            }
         }
         let process = self.process(id);
         if process.pulse == Pulse::Dead || process.tick.under_way {
             return;
         }
-        if !process.tick.waiting.is_empty() {
+        if process.tick.is_news || !process.tick.waiting.is_empty() {
             return self.tick_soon(id);
         }
         process.tick.generation += 1;

@@ -67,6 +67,9 @@ impl World {
         let found: Vec<ProcessId> = self.processes.iter().filter(awake).map(|(id, _)| *id).collect();
         let pick = self.random.next();
         for id in found {
+            if self.random.one_in(16) {
+                self.meet_stranger(id);
+            }
             // When all is well each member is asked about everything in turn.
             let pick = if self.trouble { pick } else { self.process(id).next_pick() };
             let ownables = self.plan.accounts + u64::from(SHARDS);
@@ -208,7 +211,7 @@ impl World {
             let answer = work(state, batch);
             Box::new(move |outcome| {
                 let outcome = outcome.and_then(|()| answer.ok_or(CommitError::Closed));
-                told.lock().unwrap().push(Told { job, outcome });
+                told.lock().unwrap().push(Told { by: (id, ownable), job, outcome });
             })
         });
         open.inbox.push_back(piece);
@@ -230,11 +233,12 @@ impl World {
     /// Looks at what workers have answered.
     pub(super) fn settle_answers(&mut self) {
         let told = std::mem::take(&mut *self.told.lock().unwrap());
-        for Told { job, outcome } in told {
+        for Told { by, job, outcome } in told {
             let Ok(answer) = outcome else {
                 self.unknown(job);
                 continue;
             };
+            self.witness.validations.on_seen(by.0, by.1);
             self.witness.seen.acknowledged += 1;
             match (job, answer) {
                 (Asked::Deliver(delivery), Answer::Reply(Reply::Delivered { .. })) => {

@@ -1,28 +1,32 @@
 //! The end of a run: everything is opened once more and compared with what was promised.
 
 use super::*;
-use crate::{cluster::Epoch, sim::invariant::Glance, worker::recover};
+use crate::{
+    cluster::Epoch,
+    sim::invariant::{Glance, patience},
+    worker::recover,
+};
 
 impl World {
     /// After the peace every member has answered for every account, and nothing is missing anywhere.
     pub fn check_end(&mut self) {
-        self.witness.answers.check(
-            self.plan.members,
-            self.ownables().filter(|one| !self.witness.is_damaged(*one)).collect::<Vec<_>>().into_iter(),
-        );
+        let ownables: Vec<_> = self.ownables().filter(|one| !self.witness.is_damaged(*one)).collect();
+        self.witness.answers.check(patience(self.plan.drift), self.plan.members, &ownables);
+        self.witness.owners.check(self.now);
         let (mut accounts, mut shards) = (BTreeMap::new(), BTreeMap::new());
-        for ownable in self.ownables().filter(|one| !self.witness.is_damaged(*one)).collect::<Vec<_>>() {
+        for ownable in ownables {
             match ownable {
                 OwnableId::Account(_) => {
                     let account: Account = self.autopsy(ownable);
                     self.witness.on_recovered(ownable, &account);
-                    self.witness.sealed.look(&self.server, &Path::new(STORAGE).join(ownable.path()));
+                    self.look_at_files(ownable);
                     self.note(Glance::of(&account).digest);
                     accounts.insert(ownable, Glance::of(&account));
                 }
                 OwnableId::Queue(_) => {
                     let queue: Queue = self.autopsy(ownable);
                     self.witness.mails.on_recovered(ownable, &queue);
+                    self.look_at_files(ownable);
                     shards.insert(ownable, queue);
                 }
             }
@@ -30,6 +34,13 @@ impl World {
         if self.witness.damaged.is_none() {
             self.witness.mails.check(&shards, &accounts, &self.witness.ledgers);
         }
+    }
+
+    /// Looks at what lies in the directory of an ownable.
+    pub(super) fn look_at_files(&mut self, ownable: OwnableId) {
+        let dir = Path::new(STORAGE).join(ownable.path());
+        self.witness.sealed.look(&self.server, &dir);
+        self.witness.writers.look(&self.server, &dir);
     }
 
     /// What a later owner would find.

@@ -1,6 +1,7 @@
 //! The world between processes: dialling, delivery in order, cuts.
 
 use super::*;
+use crate::cluster::Answer;
 
 impl World {
     pub(super) fn dial(&mut self, id: ProcessId, peer: Peer) {
@@ -46,9 +47,22 @@ impl World {
         if one.ends[1 - side].closed {
             return;
         }
+        let is_grant = matches!(&message, Message::Answers { answers, .. }
+            if answers.iter().any(|(_, answer)| matches!(answer, Answer::Granted(_))));
         one.under_way[1 - side].push_back(message);
+        if is_grant && self.trouble && self.plan.troubles != Troubles::Controller && self.random.one_in(12) {
+            *self.witness.seen.faults.entry("grant delayed").or_default() += 1;
+            self.hold(connection, 1 - side);
+        }
         let delay = self.random.latency(200, 20_000);
         self.after(delay, Happening::Delivery { connection, side: 1 - side });
+    }
+
+    /// Holds up what one end of a link is sent.
+    pub(super) fn hold(&mut self, connection: u64, side: usize) {
+        let span = if self.random.one_in(4) { (1_000_000, 6_000_000) } else { (20_000, 900_000) };
+        let until = self.now + self.random.span(span.0, span.1);
+        self.network.hold(connection, side, until);
     }
 
     pub(super) fn close(&mut self, connection: u64, side: usize) {
@@ -66,6 +80,10 @@ impl World {
             return;
         }
         let Some(one) = self.network.connections.get_mut(&connection) else { return };
+        let held = one.held[side].since(self.now);
+        if !held.is_zero() {
+            return self.after(held, Happening::Delivery { connection, side });
+        }
         if let Some(message) = one.under_way[side].pop_front() {
             self.after(Duration::ZERO, Happening::Received { process: to.process, link: to.link, message });
         } else if one.ending[side] {

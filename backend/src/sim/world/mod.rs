@@ -5,6 +5,7 @@ mod clients;
 mod end;
 mod links;
 mod mail;
+mod strangers;
 mod troubles;
 mod works;
 
@@ -14,7 +15,7 @@ use std::{
     io,
     path::Path,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use laniakea_config::ClusterTiming;
@@ -47,6 +48,7 @@ use super::{
 
 use clients::Delivery;
 pub use clients::ReadTicket;
+pub use strangers::Stranger;
 use works::{Kind, Told};
 
 /// Where the cluster's storage is.
@@ -167,6 +169,11 @@ pub enum Happening {
         process: ProcessId,
         ownable: OwnableId,
     },
+    /// Somebody who has not logged in says something to a process.
+    Stranger {
+        process: ProcessId,
+        number: u64,
+    },
     /// A member looks through the queue.
     Runner {
         process: ProcessId,
@@ -240,6 +247,7 @@ impl Happening {
             | Self::Rest { process, .. }
             | Self::CommitLate { process, .. }
             | Self::GuestLeaves { process, .. }
+            | Self::Stranger { process, .. }
             | Self::Runner { process } => Some(*process),
             // The call may have left the process before it fell asleep.
             Self::TaskRuns { .. } | Self::TaskGoesOn { .. } => None,
@@ -289,6 +297,8 @@ pub struct World {
     timing: ClusterTiming,
     worker_timing: WorkerTiming,
     now: Moment,
+    /// What clocks of the system show when those of processes show nothing.
+    born: Instant,
     queue: BinaryHeap<Reverse<Due>>,
     order: u64,
     random: Random,
@@ -303,6 +313,8 @@ pub struct World {
     stopped: BTreeMap<u64, (ProcessId, About, Stopped)>,
     next_stopped: u64,
     next_message: u64,
+    /// Counts the phases of all workers, so that what comes late for one is nothing to its successor.
+    generations: u64,
     /// Deliveries whose fate their senders do not know.
     deliveries: Vec<Delivery>,
     /// What workers answered, until it is looked at.
@@ -332,6 +344,7 @@ impl World {
             timing,
             worker_timing,
             now: Moment::new(Duration::from_secs(1000)),
+            born: Instant::now(),
             queue: BinaryHeap::new(),
             order: 0,
             random: Random::new(plan.seed),
@@ -344,6 +357,7 @@ impl World {
             stopped: BTreeMap::new(),
             next_stopped: 0,
             next_message: 0,
+            generations: 0,
             deliveries: Vec::new(),
             told: Arc::default(),
             trouble: true,
@@ -354,6 +368,7 @@ impl World {
         if plan.troubles == Troubles::Damage {
             world.witness.damaged = Some(ownable(0));
         }
+        world.witness.owners.concerned = plan.troubles == Troubles::Controller;
         for member in 0..plan.members {
             let start = world.random.span(0, 300_000);
             world.after(start, Happening::Start { member, host: member });
@@ -385,6 +400,7 @@ impl World {
             }
             self.happen(happening);
         }
+        self.witness.seen.simulated = self.plan.troubled + self.plan.healing;
     }
 
     /// Makes something part of the digest.
@@ -419,7 +435,12 @@ impl World {
             }
             Happening::LinkUp { process, link, side, peer } => self.step(process, Event::LinkUp { link, side, peer }),
             Happening::LinkDown { process, link } => self.step(process, Event::LinkDown(link)),
-            Happening::Received { process, link, message } => self.step(process, Event::Received { link, message }),
+            Happening::Received { process, link, message } => {
+                if self.network.find(process, link).is_some() {
+                    self.witness.terms.on_received(process, &message);
+                }
+                self.step(process, Event::Received { link, message });
+            }
             Happening::Timer { process, generation } => {
                 if self.processes[&process].timer == generation {
                     self.step(process, Event::Timer);
@@ -429,6 +450,7 @@ impl World {
             Happening::Rest { process, ownable, generation } => self.rest_ends(process, ownable, generation),
             Happening::CommitLate { process, ownable, generation } => self.commit_late(process, ownable, generation),
             Happening::GuestLeaves { process, ownable } => self.guest_leaves(process, ownable),
+            Happening::Stranger { process, number } => self.hear_stranger(process, number),
             Happening::Runner { process } => self.run_queue(process),
             Happening::Kernel => self.kernel(),
             Happening::Emptied => self.server.fill(false),
@@ -474,10 +496,10 @@ impl World {
             lease: None,
             accounts: BTreeMap::new(),
             shards: BTreeMap::new(),
-            term: 0,
             stalled_until: Moment::default(),
             stuck: Vec::new(),
             leaving: false,
+            strangers: BTreeMap::new(),
             picks: 0,
         };
         self.processes.insert(id, process);
@@ -513,10 +535,10 @@ impl World {
                 link.ends[side].closed = true;
             }
         }
-        // Somebody starts it again.
+        // Somebody starts it again; when all is well, soon: how long that takes is not the cluster's doing.
         let home = host % 100;
         if self.trouble || home == host {
-            let later = self.random.span(100_000, 2_500_000);
+            let later = self.random.span(10_000, if self.trouble { 2_500_000 } else { 200_000 });
             self.after(later, Happening::Start { member: home, host: home });
         }
     }
@@ -569,7 +591,9 @@ impl World {
             Command::Answer { request, outcome } => self.answer(id, request, outcome),
             Command::Recall(ownable) => self.recall(id, ownable),
             Command::Publish(sees) => {
-                self.process(id).tick.sees = sees;
+                let tick = &mut self.process(id).tick;
+                tick.sees = sees;
+                tick.is_news = true;
                 self.tick_soon(id);
             }
             Command::Lease(until) => {
@@ -584,13 +608,10 @@ impl World {
 
     fn on_notice(&mut self, id: ProcessId, notice: &Notice) {
         match notice {
-            Notice::Won(term) => {
-                self.witness.seen.terms += 1;
-                self.process(id).term = *term;
-            }
+            Notice::Won(_) => self.witness.seen.terms += 1,
             Notice::Fenced(_) => self.witness.seen.fences += 1,
-            Notice::Adopted(record) => self.process(id).term = record.term,
-            Notice::Granting { .. }
+            Notice::Adopted(_)
+            | Notice::Granting { .. }
             | Notice::Deposed(_)
             | Notice::Condemned { .. }
             | Notice::Fencing(_)

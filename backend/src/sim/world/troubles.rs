@@ -23,6 +23,7 @@ impl World {
         self.witness.answers.on_peace(self.now);
         self.server.fill(false);
         self.network.heal();
+        self.network.release();
         self.resend();
         let now = self.now;
         for id in self.processes.keys().copied().collect::<Vec<_>>() {
@@ -130,10 +131,14 @@ impl World {
                 self.resend();
             }
             Fault::BreakLink => {
-                let all: Vec<_> = self.network.connections.keys().copied().collect();
-                if let Some(count) = u64::try_from(all.len()).ok().filter(|count| *count > 0) {
-                    let connection = all[usize::try_from(self.random.below(count)).unwrap()];
+                if let Some(connection) = self.some_link() {
                     self.break_link(connection);
+                }
+            }
+            Fault::HoldLink => {
+                if let Some(connection) = self.some_link() {
+                    let side = usize::from(self.random.one_in(2));
+                    self.hold(connection, side);
                 }
             }
             Fault::StallStorage(member, span) => self.each(member, |world, id| {
@@ -181,6 +186,7 @@ impl World {
                     |process: &Process| process.seat.as_ref().is_some_and(|seat| seat.controller().is_some());
                 let found = self.processes.iter().find(|(_, one)| one.pulse == Pulse::Runs && controls(one));
                 if let Some(id) = found.map(|(id, _)| *id) {
+                    self.witness.owners.on_struck(id);
                     match sleep {
                         None => self.end(id, false),
                         Some(span) => self.freeze(id, span),
@@ -188,6 +194,12 @@ impl World {
                 }
             }
         }
+    }
+
+    fn some_link(&mut self) -> Option<u64> {
+        let count = self.network.connections.len() as u64;
+        let pick = usize::try_from(self.random.below(count.max(1))).unwrap();
+        self.network.connections.keys().nth(pick).copied()
     }
 
     pub(super) fn break_link(&mut self, connection: u64) {

@@ -9,6 +9,7 @@ use crate::{
 /// What a worker answered to a piece of work.
 #[derive(Debug)]
 pub struct Told {
+    pub by: (ProcessId, OwnableId),
     pub job: clients::Asked,
     pub outcome: Result<clients::Answer, CommitError>,
 }
@@ -71,7 +72,7 @@ impl World {
 
     fn on_grant(&mut self, id: ProcessId, ownable: OwnableId, epoch: Epoch) {
         let me = &self.processes[&id];
-        invariant::i08_term::on_grant(ownable, epoch, me.term);
+        self.witness.terms.on_grant(id, ownable, epoch);
         // A deposed controller may grant to itself until its next tick: nobody hears of it.
         if !self.is_listed(me) {
             return;
@@ -91,8 +92,9 @@ impl World {
     }
 
     fn recover<S: Kind>(&mut self, id: ProcessId, ownable: OwnableId, epoch: Epoch) {
+        self.witness.validations.on_begun(id, ownable);
         let process = self.process(id);
-        S::works(process).insert(ownable, Work::Recovering { epoch, recovery: None });
+        S::works(process).insert(ownable, Work::Recovering { epoch, recovery: None, recalled: false });
         let fs = Arc::new(process.fs.clone());
         let dir = Path::new(STORAGE).join(ownable.path());
         self.begin(
@@ -108,7 +110,9 @@ impl World {
         ownable: OwnableId,
         result: Result<Recovery<S, SimulatedFs>, RecoverError>,
     ) {
-        let Some(Work::Recovering { epoch, recovery }) = S::works(self.process(id)).get_mut(&ownable) else { return };
+        let Some(Work::Recovering { epoch, recovery, .. }) = S::works(self.process(id)).get_mut(&ownable) else {
+            return;
+        };
         let epoch = *epoch;
         match result {
             Ok(read) => {
@@ -162,12 +166,19 @@ impl World {
     pub(super) fn open<S: Kind>(&mut self, id: ProcessId, ownable: OwnableId, epoch: Epoch) {
         let (now, timing) = (self.local(id), self.worker_timing);
         let works = S::works(self.process(id));
-        let Some(Work::Recovering { epoch: of, recovery }) = works.get_mut(&ownable) else { return };
+        let Some(Work::Recovering { epoch: of, recovery, recalled }) = works.get_mut(&ownable) else { return };
         let Some(recovery) = recovery.take().filter(|_| *of == epoch) else { return };
         let mut worker = recovery.validated(now, timing, |_| ());
+        if *recalled {
+            worker.recalled(now);
+        }
         let step = worker.rest(now, 0);
         let shown = worker.state().clone();
-        S::on_recovered(self, ownable, &shown);
+        self.witness.validations.on_seen(id, ownable);
+        // Who slept since its tick may open what a successor has gone beyond, as with what is shown later.
+        if self.is_listed(&self.processes[&id]) {
+            S::on_recovered(self, ownable, &shown);
+        }
         let open =
             Open { epoch, worker, shown, inbox: VecDeque::new(), guests: 0, phase: Phase::Resting, generation: 0 };
         S::works(self.process(id)).insert(ownable, Work::Open(Box::new(open)));
@@ -178,9 +189,10 @@ impl World {
     pub(super) fn take<S: Kind>(&mut self, id: ProcessId, ownable: OwnableId, mut step: Step<S, SimulatedFs>) {
         loop {
             let now = self.local(id);
+            self.generations += 1;
+            let generation = self.generations;
             let Some(Work::Open(open)) = S::works(self.process(id)).get_mut(&ownable) else { return };
-            open.generation += 1;
-            let generation = open.generation;
+            open.generation = generation;
             step = match step {
                 Step::Rest(until) => match open.inbox.pop_front() {
                     Some(job) => open.worker.work(now, job, || open.inbox.pop_front()),
@@ -193,9 +205,14 @@ impl World {
                 Step::Shut => open.worker.shut(now, open.guests, !open.inbox.is_empty()),
                 Step::Write(write) => {
                     open.phase = Phase::Writing;
-                    if sabotage::on(Sabotage::ShowUnvalidated) {
-                        open.shown = open.worker.state().clone();
-                        let shown = open.shown.clone();
+                    let too_early = sabotage::on(Sabotage::ShowUnvalidated).then(|| open.worker.state().clone());
+                    if let Some(shown) = &too_early {
+                        open.shown = shown.clone();
+                    }
+                    self.witness.validations.on_begun(id, ownable);
+                    self.witness.owners.on_commit_begun(id, ownable, self.now);
+                    if let Some(shown) = too_early {
+                        self.witness.validations.on_seen(id, ownable);
                         S::on_shown(self, ownable, &shown);
                     }
                     self.commit_by(id, ownable, generation);
@@ -214,6 +231,8 @@ impl World {
                 Step::Show(answers) => {
                     open.shown = open.worker.state().clone();
                     let shown = open.shown.clone();
+                    self.witness.validations.on_seen(id, ownable);
+                    self.witness.owners.on_commit_over(id, ownable, self.now, true);
                     // A process that slept since its tick may show what a successor has gone beyond: each of its readers
                     // still needs a tick of its own, and will not get one.
                     if self.is_listed(&self.processes[&id]) {
@@ -248,6 +267,10 @@ impl World {
     }
 
     fn give<S: Kind>(&mut self, id: ProcessId, ownable: OwnableId, answers: Answers) -> Step<S, SimulatedFs> {
+        if answers.outcome().is_err() {
+            self.witness.validations.on_failed(id, ownable);
+            self.witness.owners.on_commit_over(id, ownable, self.now, false);
+        }
         answers.give();
         self.settle_answers();
         let now = self.local(id);
@@ -365,13 +388,26 @@ impl World {
     }
 
     pub(super) fn recall(&mut self, id: ProcessId, ownable: OwnableId) {
+        self.witness.owners.on_recalled(id, ownable);
         fn recalled<S: Kind>(open: &mut Open<S>, now: Moment) -> Option<Step<S, SimulatedFs>> {
             open.worker.recalled(now);
             (open.phase == Phase::Resting).then(|| open.worker.rest(now, open.guests))
         }
         match ownable {
-            OwnableId::Account(_) => self.with_worker::<Account>(id, ownable, None, recalled),
-            OwnableId::Queue(_) => self.with_worker::<Queue>(id, ownable, None, recalled),
+            OwnableId::Account(_) => self.recall_from::<Account>(id, ownable, recalled),
+            OwnableId::Queue(_) => self.recall_from::<Queue>(id, ownable, recalled),
+        }
+    }
+
+    fn recall_from<S: Kind>(
+        &mut self,
+        id: ProcessId,
+        ownable: OwnableId,
+        act: impl FnOnce(&mut Open<S>, Moment) -> Option<Step<S, SimulatedFs>>,
+    ) {
+        match S::works(self.process(id)).get_mut(&ownable) {
+            Some(Work::Recovering { recalled, .. }) => *recalled = true,
+            _ => self.with_worker::<S>(id, ownable, None, act),
         }
     }
 }
@@ -403,7 +439,7 @@ impl Kind for Account {
     fn on_recovered(world: &mut World, ownable: OwnableId, state: &Self) {
         if !world.witness.is_damaged(ownable) {
             world.witness.on_recovered(ownable, state);
-            world.witness.sealed.look(&world.server, &Path::new(STORAGE).join(ownable.path()));
+            world.look_at_files(ownable);
             Self::on_shown(world, ownable, state);
         }
     }
@@ -425,6 +461,7 @@ impl Kind for Queue {
     fn on_recovered(world: &mut World, ownable: OwnableId, state: &Self) {
         if !world.witness.is_damaged(ownable) {
             world.witness.mails.on_recovered(ownable, state);
+            world.look_at_files(ownable);
         }
     }
 }

@@ -71,6 +71,8 @@ struct World {
     disk: Disk,
     mounts: Vec<Mount>,
     members: Vec<Member>,
+    /// Which processes wrote into each file.
+    writers: BTreeMap<Inode, BTreeSet<usize>>,
     without_power: bool,
     full: bool,
     nonces: u64,
@@ -258,6 +260,16 @@ impl SimulatedFs {
         Ok(())
     }
 
+    /// The processes that have written into a file, each by its number on this filesystem.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn writers(&self, path: &Path) -> io::Result<BTreeSet<usize>> {
+        let world = self.world.lock();
+        let inode = world.disk.look_up(path)?;
+        Ok(world.writers.get(&inode).cloned().unwrap_or_default())
+    }
+
     fn with_mount<T: Default>(&self, act: impl FnOnce(&mut Mount) -> T) -> T {
         self.world.lock().mount(self.member).map(act).unwrap_or_default()
     }
@@ -368,6 +380,7 @@ impl World {
     }
 
     fn write(&mut self, member: usize, inode: Inode, offset: u64, bytes: &[u8]) {
+        self.writers.entry(inode).or_default().insert(member);
         let write = Write { offset: offset as usize, bytes: bytes.to_vec(), stuck: false };
         if let Some(mount) = self.mount(member) {
             if let Some(cached) = mount.contents.get_mut(&inode) {
