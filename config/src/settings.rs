@@ -289,13 +289,16 @@ pub enum Service {
     Http,
     /// HTTP inside TLS.
     Https,
+    /// The question of nginx's mail proxy: where does this client belong?
+    #[serde(rename = "auth_http")]
+    AuthHttp,
     /// `/metrics`, `/healthz`, `/readyz` and the admin API.
     Metrics,
 }
 
 impl Service {
     /// Every service, in the order they are shown.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Imap,
         Self::Imaps,
         Self::Pop3,
@@ -306,6 +309,7 @@ impl Service {
         Self::Lmtp,
         Self::Http,
         Self::Https,
+        Self::AuthHttp,
         Self::Metrics,
     ];
 
@@ -323,6 +327,7 @@ impl Service {
             Self::Lmtp => "lmtp",
             Self::Http => "http",
             Self::Https => "https",
+            Self::AuthHttp => "auth_http",
             Self::Metrics => "metrics",
         }
     }

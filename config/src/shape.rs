@@ -280,6 +280,12 @@ pub const LISTEN: &[Key] = &[
     key("lmtp", Socket, Optional, "LMTP (24)."),
     key("http", Socket, Optional, "HTTP (80)."),
     key("https", Socket, Optional, "HTTP inside TLS (443)."),
+    key(
+        "auth_http",
+        Socket,
+        Optional,
+        "Where nginx's mail proxy asks who goes where (auth_http); only networks of trust_from are answered.",
+    ),
     key("metrics", Socket, Optional, "/metrics, /healthz, /readyz and the admin API."),
 ];
 

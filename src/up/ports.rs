@@ -72,6 +72,7 @@ fn usual_port(service: Service) -> u16 {
         Service::Lmtp => 24,
         Service::Http => 80,
         Service::Https => 443,
+        Service::AuthHttp => 91,
         Service::Metrics => 90,
     }
 }

@@ -38,6 +38,14 @@ impl Connection {
         Ok(connection)
     }
 
+    /// Our end of the connection.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn local(&self) -> Result<SocketAddr> {
+        Ok(self.stream.get_ref().local_addr()?)
+    }
+
     /// Sends bytes as they are.
     ///
     /// # Errors

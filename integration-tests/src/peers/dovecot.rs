@@ -39,7 +39,7 @@ pub struct DovecotProxy {
     pub imap: SocketAddr,
     /// POP3.
     pub pop3: SocketAddr,
-    _folder: TempDir,
+    folder: TempDir,
     _server: Server,
 }
 
@@ -104,7 +104,7 @@ impl Dovecot {
 }
 
 impl DovecotProxy {
-    /// Starts one in front of these listeners; `None` if it is not installed.
+    /// Starts one in front of these listeners of one host; `None` if it is not installed.
     ///
     /// # Errors
     /// If it does not start.
@@ -115,20 +115,23 @@ impl DovecotProxy {
         let folder = folder()?;
         let [imap, pop3] = [free()?, free()?];
         let mut config = base(folder.path());
-        // The port is that of the protocol.
-        let passdb = |protocol: &str, behind: SocketAddr| {
-            format!(
-                "protocol {protocol} {{\n  passdb {{\n    driver = static\n    args = nopassword=y proxy=y host={} port={}\n  }}\n}}\n",
-                behind.ip(),
-                behind.port()
-            )
-        };
-        config += "protocols = imap pop3\nssl = no\ndisable_plaintext_auth = no\n";
-        config += &passdb("imap", imap_behind);
-        config += &passdb("pop3", pop3_behind);
+        writeln!(
+            config,
+            "protocols = imap pop3\nssl = no\ndisable_plaintext_auth = no\n\
+             passdb {{\n  driver = static\n  args = nopassword=y proxy=y host={} port=%{{if;%s;eq;imap;{};{}}}\n}}",
+            imap_behind.ip(),
+            imap_behind.port(),
+            pop3_behind.port(),
+        )?;
         config += &services(&[("imap-login", "imap", imap.port()), ("pop3-login", "pop3", pop3.port())])?;
         let server = start(folder.path(), &config, &[imap, pop3])?;
-        Ok(Some(Self { imap, pop3, _folder: folder, _server: server }))
+        Ok(Some(Self { imap, pop3, folder, _server: server }))
+    }
+
+    /// Everything it wrote, for messages.
+    #[must_use]
+    pub fn said(&self) -> String {
+        said(self.folder.path())
     }
 }
 

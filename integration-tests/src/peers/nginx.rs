@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, process
 use anyhow::Result;
 use tempfile::TempDir;
 
-use super::{Server, free, is_root};
+use super::{Server, free, is_root, said};
 use crate::tool;
 
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_mail_module.so";
@@ -18,16 +18,16 @@ pub struct Nginx {
     pub pop3: SocketAddr,
     /// SMTP.
     pub smtp: SocketAddr,
-    _folder: TempDir,
+    folder: TempDir,
     _server: Server,
 }
 
 impl Nginx {
-    /// Starts one that asks `auth_http`; `None` if it is not installed.
+    /// Starts one that asks `auth_http`, and begins IMAP and POP3 with a PROXY header; `None` if it is not installed.
     ///
     /// # Errors
     /// If it does not start.
-    pub fn start(auth_http: &str, secret: &str) -> Result<Option<Self>> {
+    pub fn start(auth_http: &str) -> Result<Option<Self>> {
         let found = tool::find("nginx", "nginx libnginx-mod-mail")?;
         let Some(nginx) = found.filter(|_| Path::new(MODULE).exists()) else { return Ok(None) };
         let folder = tempfile::Builder::new().prefix("laniakea-nginx-").tempdir()?;
@@ -41,10 +41,9 @@ impl Nginx {
              mail {{\n\
                server_name mail.example.org;\n\
                auth_http {auth_http};\n\
-               auth_http_header Authorization \"Bearer {secret}\";\n\
                proxy_pass_error_message on;\n\
-               server {{ listen {imap}; protocol imap; imap_auth plain login; }}\n\
-               server {{ listen {pop3}; protocol pop3; pop3_auth plain; }}\n\
+               server {{ listen {imap}; protocol imap; imap_auth plain login; proxy_protocol on; }}\n\
+               server {{ listen {pop3}; protocol pop3; pop3_auth plain; proxy_protocol on; }}\n\
                server {{ listen {smtp}; protocol smtp; smtp_auth none; xclient on; }}\n\
              }}\n"
         );
@@ -53,6 +52,12 @@ impl Nginx {
         let mut command = Command::new(nginx);
         command.arg("-p").arg(folder.path()).arg("-c").arg(&file).arg("-e").arg(folder.path().join("log"));
         let server = Server::start(&mut command, folder.path(), &[imap, pop3, smtp])?;
-        Ok(Some(Self { imap, pop3, smtp, _folder: folder, _server: server }))
+        Ok(Some(Self { imap, pop3, smtp, folder, _server: server }))
+    }
+
+    /// Everything it wrote, for messages.
+    #[must_use]
+    pub fn said(&self) -> String {
+        said(self.folder.path())
     }
 }

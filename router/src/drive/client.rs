@@ -69,7 +69,12 @@ async fn establish(
         Service::Smtp => mail::serve_smtp(stream, client, context).await,
         Service::Lmtp => mail::serve_lmtp(stream, client, context).await,
         // `router` opens no such listeners.
-        Service::Submission | Service::Submissions | Service::Http | Service::Https | Service::Metrics => {}
+        Service::Submission
+        | Service::Submissions
+        | Service::Http
+        | Service::Https
+        | Service::AuthHttp
+        | Service::Metrics => {}
     }
     None
 }

@@ -1,9 +1,6 @@
 //! What all connections of a router share.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use ipnet::IpNet;
 use laniakea_config::Limits;
@@ -77,9 +74,8 @@ impl Client {
         // Believed of anybody: it can only make us refuse.
         client.hops = client.hops.max(claims.ttl.map_or(0, hops_of_ttl));
         if self.is_believed {
-            let end = |ip: Option<IpAddr>, port: Option<u16>| Some((ip?.to_canonical(), port.unwrap_or(0)).into());
-            client.address = end(claims.client, claims.client_port).unwrap_or(client.address);
-            client.local = end(claims.local, claims.local_port).unwrap_or(client.local);
+            client.address = claims.client_end().unwrap_or(client.address);
+            client.local = claims.local_end().unwrap_or(client.local);
             client.session = claims.session.unwrap_or(client.session);
         }
         client

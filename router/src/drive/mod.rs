@@ -8,6 +8,7 @@
 
 mod admin;
 pub mod arrival;
+mod auth_http;
 mod client;
 pub mod context;
 pub mod dial;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use laniakea_directory::AccountId;
+use laniakea_directory::{AccountId, LoginName};
 use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::{
@@ -43,32 +43,41 @@ pub struct Reached {
 ///
 /// With what the client is to be told.
 pub async fn reach(context: &RouterContext, preamble: &Preamble, request: &LoginRequest) -> Result<Reached, Fault> {
-    let account = context.directory.account_by_login(&request.login).await.map_err(|error| {
-        tracing::warn!(login = %request.login, %error, "login waits for the directory");
-        Fault::Unavailable
-    })?;
-    let id = account.as_ref().map(|account| account.id);
-    let (key, home) = match &account {
-        Some(account) => (RouteKey::of_account(account.id), context.routes.home(account).await),
-        None => {
-            let key = RouteKey::of_name(request.login.as_str());
-            (key, home_of_nobody(context, key).await)
-        }
-    };
+    let (key, id, home) = home_of(context, &request.login).await?;
     match home {
-        Ok(Home::Cluster(_, members)) => Journey { context, preamble, request, key, members, id }.travel().await,
-        Ok(Home::Foreign(host)) => match context.foreign.find(&host) {
+        Home::Cluster(_, members) => Journey { context, preamble, request, key, members, id }.travel().await,
+        Home::Foreign(host) => match context.foreign.find(&host) {
             Ok(server) => foreign::log_in(server, preamble, request).await,
             Err(error) => {
                 tracing::warn!(login = %request.login, host, %error, "the account's home is not a cluster of ours");
                 Err(Fault::Unavailable)
             }
         },
-        Err(error) => {
-            report_homeless(request, &error);
-            Err(Fault::Unavailable)
-        }
     }
+}
+
+/// Finds where a login belongs: what members are chosen by, the account if there is one, and its home.
+///
+/// # Errors
+///
+/// If nobody can say for the moment.
+pub async fn home_of(context: &RouterContext, login: &LoginName) -> Result<(RouteKey, Option<AccountId>, Home), Fault> {
+    let account = context.directory.account_by_login(login).await.map_err(|error| {
+        tracing::warn!(%login, %error, "login waits for the directory");
+        Fault::Unavailable
+    })?;
+    let (key, home) = match &account {
+        Some(account) => (RouteKey::of_account(account.id), context.routes.home(account).await),
+        None => {
+            let key = RouteKey::of_name(login.as_str());
+            (key, home_of_nobody(context, key).await)
+        }
+    };
+    let home = home.map_err(|error| {
+        tracing::warn!(%login, %error, "no way to the account");
+        Fault::Unavailable
+    })?;
+    Ok((key, account.map(|account| account.id), home))
 }
 
 /// Where a name without an account is checked: at a cluster, or where there is none, at a server that the settings name.
@@ -77,10 +86,6 @@ async fn home_of_nobody(context: &RouterContext, key: RouteKey) -> Result<Home, 
         (Err(RouteError::NoMember), Some(host)) => Ok(Home::Foreign(host.to_owned())),
         (home, _) => home,
     }
-}
-
-fn report_homeless(request: &LoginRequest, error: &RouteError) {
-    tracing::warn!(login = %request.login, %error, "no way to the account");
 }
 
 /// One login on its way.

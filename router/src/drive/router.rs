@@ -10,6 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Dialler, ForeignServers, RouterContext, Routes, ServerTls,
     admin::RouterAdmin,
+    auth_http::{Ways, serve_auth_http},
     client::serve_client,
     listener::{Gate, accept_loop, bind},
     mail::Budget,
@@ -109,6 +110,13 @@ pub async fn run(config: &Config, name: &str, begin: Begin, orders: Orders) -> R
                 let ready = move || !running.is_cancelled();
                 let admin = Admin { routes: Arc::new(RouterAdmin(context.clone())), token: token.clone() };
                 upkeep.spawn(serve_http(listener, metrics.clone(), ready, Some(admin), over.clone()));
+            }
+            Service::AuthHttp => {
+                let (shared, ways) = (context.clone(), Arc::new(Ways::of(config, name)));
+                let serve = move |tcp, peer, admission| {
+                    shared.tasks.spawn(serve_auth_http(tcp, peer, shared.clone(), ways.clone(), admission));
+                };
+                context.tasks.spawn(accept_loop(listener, context.gate.clone(), accepting.clone(), serve));
             }
             service => serve(service, listener, &context, &accepting),
         }

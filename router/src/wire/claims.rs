@@ -3,7 +3,10 @@
 //! The names are those that Dovecot, nginx, Cyrus and Postfix use. What is believed is for others to decide; what is here
 //! is a value or nothing, never text.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use crate::handoff::SessionId;
 
@@ -36,6 +39,18 @@ impl Claims {
             b"x-proxy-ttl" => self.ttl = read(value),
             _ => {}
         }
+    }
+
+    /// The client.
+    #[must_use]
+    pub fn client_end(&self) -> Option<SocketAddr> {
+        Some((self.client?.to_canonical(), self.client_port.unwrap_or(0)).into())
+    }
+
+    /// The address it connected to.
+    #[must_use]
+    pub fn local_end(&self) -> Option<SocketAddr> {
+        Some((self.local?.to_canonical(), self.local_port.unwrap_or(0)).into())
     }
 
     /// Reads the attributes of an XCLIENT command; `None` if one is malformed.

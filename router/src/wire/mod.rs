@@ -3,6 +3,7 @@
 //! **Architecture invariant:** syntax only. No module here knows what a command means, who may give it, or where it came
 //! from; none names a session, a socket, a file or a clock. Every reader has a limit and takes its input in pieces.
 
+pub mod auth_http;
 pub mod claims;
 pub mod imap;
 pub mod line;

@@ -115,6 +115,10 @@ impl Exchange for MemberExchange {
     async fn begin(&mut self, envelope: Envelope, tls: Option<TlsFacts>) -> Result<(), Reply> {
         let memory = &self.service.member.front.memory;
         let share = memory.begin(envelope.parameters.size).await.map_err(|_| no_room())?;
+        if let Some(client) = envelope.claims.client_end().filter(|client| *client != self.origin.client) {
+            // What was kept open speaks for another client.
+            (self.origin.client, self.origin.kept) = (client, Arc::default());
+        }
         self.origin.hello.clone_from(&envelope.hello.name);
         self.origin.tls.clone_from(&tls);
         let content = self.received(&envelope, tls.as_ref()).into_bytes();

@@ -91,7 +91,7 @@ impl MailService {
             awaited: true,
             kept: Arc::default(),
         };
-        self.serve(stream, Peer::Client, dialect, origin).await;
+        self.serve(stream, Peer::Client, dialect, origin, client.is_believed).await;
     }
 
     /// Serves a connection that a router or a fellow member handed over, from behind its preamble.
@@ -110,10 +110,17 @@ impl MailService {
             awaited: true,
             kept: Arc::default(),
         };
-        self.serve(stream, Peer::Router, dialect, origin).await;
+        self.serve(stream, Peer::Router, dialect, origin, false).await;
     }
 
-    async fn serve(self: Arc<Self>, stream: Stream, peer: Peer, dialect: Dialect, origin: Origin) {
+    async fn serve(
+        self: Arc<Self>,
+        stream: Stream,
+        peer: Peer,
+        dialect: Dialect,
+        origin: Origin,
+        believes_claims: bool,
+    ) {
         let front = &self.member.front;
         // What a fellow let in has grown by its trace field.
         let slack = if origin.hops > 0 { TRACE_BYTES_MAX } else { 0 };
@@ -126,6 +133,7 @@ impl MailService {
             message_bytes_max: front.limits.message_bytes_max + slack,
             recipients_max: front.limits.recipients_max,
             starttls: starttls.is_some(),
+            believes_claims,
             tls: origin.tls.is_some(),
         };
         let connection = Connection { stream, tls: starttls, unread: Vec::new(), shutdown: front.shutdown.clone() };

@@ -161,6 +161,12 @@ impl ForeignServer<'_> {
         })
     }
 
+    /// The first address that the protocol is spoken at.
+    pub async fn address(&self, protocol: Protocol) -> Option<SocketAddr> {
+        let found = timeout(CONNECT_DEADLINE, lookup_host((self.host, self.port_of(protocol)))).await;
+        found.ok()?.ok()?.next()
+    }
+
     fn port_of(&self, protocol: Protocol) -> u16 {
         let ports = self.settings.ports;
         match protocol {

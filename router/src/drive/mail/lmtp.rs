@@ -8,7 +8,7 @@ use laniakea_directory::ClusterName;
 use tokio::time::timeout;
 
 use super::{
-    Exchange, Handover, Kept,
+    Exchange, Handover, Kept, claimed,
     leg::{self, Answer, ContentCopy, Leg, Post},
     resolve,
     smtp::{count, lost},
@@ -21,7 +21,10 @@ use crate::{
     handoff::{Protocol, TlsFacts},
     route::{Member, RouteKey},
     session::smtp::{Dialect, Envelope, Recipient},
-    wire::smtp::{Mailbox, Reply},
+    wire::{
+        claims::Claims,
+        smtp::{Mailbox, Reply},
+    },
 };
 
 /// How long one cluster may hold up the others with a piece of content.
@@ -30,6 +33,8 @@ const LEG_DEADLINE: Duration = Duration::from_secs(10);
 /// One client's mail on its way to several clusters.
 pub(super) struct LmtpRelay {
     client: Client,
+    /// What a proxy said of its client last.
+    claims: Claims,
     context: Arc<RouterContext>,
     recipients: usize,
     /// Replies that are known before the content is: refusals.
@@ -52,7 +57,7 @@ struct Group {
 impl LmtpRelay {
     pub(super) fn new(client: Client, context: Arc<RouterContext>) -> Self {
         let (refused, legs, copy, kept) = Default::default();
-        Self { client, context, recipients: 0, refused, legs, copy, kept }
+        Self { client, claims: Claims::default(), context, recipients: 0, refused, legs, copy, kept }
     }
 
     /// Splits the recipients by home cluster; what has none is refused at once.
@@ -94,8 +99,14 @@ impl Exchange for LmtpRelay {
     async fn begin(&mut self, mut envelope: Envelope, tls: Option<TlsFacts>) -> Result<(), Reply> {
         (self.recipients, self.refused, self.legs) = (envelope.recipients.len(), Vec::new(), Vec::new());
         self.copy = ContentCopy::begin(&self.context.memory);
-        let handover =
-            Handover { preamble: self.client.preamble(Protocol::Lmtp, tls), hello: envelope.hello.name.clone() };
+        if envelope.claims != self.claims {
+            // What was kept open speaks for another client.
+            (self.claims, self.kept) = (envelope.claims.clone(), Kept::default());
+        }
+        let handover = Handover {
+            preamble: claimed(&self.client, &envelope.claims).preamble(Protocol::Lmtp, tls),
+            hello: envelope.hello.name.clone(),
+        };
         leg::name(&mut envelope.recipients);
         let groups = self.split(&envelope).await;
         let post = Post { routes: &self.context.routes, kept: &self.kept };

@@ -33,25 +33,26 @@ use super::{
     Stream,
     context::{Client, RouterContext},
 };
-use crate::session::smtp::{Dialect, Peer, Settings};
+use crate::{
+    session::smtp::{Dialect, Peer, Settings},
+    wire::claims::Claims,
+};
 
 /// Serves one client of the SMTP port (RFC 5321).
 pub async fn serve_smtp(stream: Stream, client: Client, context: Arc<RouterContext>) {
-    let client = at_first_hop(client);
     let exchange = smtp::SmtpRelay::new(client.clone(), Arc::clone(&context));
     serve(stream, &client, &context, Dialect::Smtp, exchange).await;
 }
 
 /// Serves one client of the LMTP port (RFC 2033).
 pub async fn serve_lmtp(stream: Stream, client: Client, context: Arc<RouterContext>) {
-    let client = at_first_hop(client);
     let exchange = lmtp::LmtpRelay::new(client.clone(), Arc::clone(&context));
     serve(stream, &client, &context, Dialect::Lmtp, exchange).await;
 }
 
-/// Mail counts its hops in its `Received` fields, not connection by connection.
-fn at_first_hop(client: Client) -> Client {
-    Client { hops: 0, ..client }
+/// The client, as a proxy describes it. Mail counts its hops in its `Received` fields, not connection by connection.
+fn claimed(client: &Client, claims: &Claims) -> Client {
+    Client { hops: 0, ..client.claimed(claims) }
 }
 
 async fn serve(stream: Stream, client: &Client, context: &RouterContext, dialect: Dialect, exchange: impl Exchange) {
@@ -64,6 +65,7 @@ async fn serve(stream: Stream, client: &Client, context: &RouterContext, dialect
         message_bytes_max: context.limits.message_bytes_max,
         recipients_max: context.limits.recipients_max,
         starttls: true,
+        believes_claims: client.is_believed,
         tls: tls.is_some(),
     };
     let connection =

@@ -85,6 +85,7 @@ impl FakeMember {
             message_bytes_max: 1 << 24,
             recipients_max: 100,
             starttls: false,
+            believes_claims: false,
             tls: false,
         };
         let shutdown = CancellationToken::new();

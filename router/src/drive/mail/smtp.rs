@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use laniakea_directory::AccountRecord;
 
 use super::{
-    Exchange, Handover, Kept,
+    Exchange, Handover, Kept, claimed,
     leg::{self, ContentCopy, Leg, Post},
     resolve,
 };
@@ -17,12 +17,17 @@ use crate::{
     handoff::{Protocol, TlsFacts},
     route::RouteKey,
     session::smtp::{Dialect, Envelope, Recipient},
-    wire::smtp::{Mailbox, Reply},
+    wire::{
+        claims::Claims,
+        smtp::{Mailbox, Reply},
+    },
 };
 
 /// One client's mail on its way to members.
 pub(super) struct SmtpRelay {
     client: Client,
+    /// What a proxy said of its client last.
+    claims: Claims,
     context: Arc<RouterContext>,
     /// The message at hand.
     leg: Option<Leg>,
@@ -33,7 +38,14 @@ pub(super) struct SmtpRelay {
 
 impl SmtpRelay {
     pub(super) fn new(client: Client, context: Arc<RouterContext>) -> Self {
-        Self { client, context, leg: None, copy: ContentCopy::default(), kept: Kept::default() }
+        Self {
+            client,
+            claims: Claims::default(),
+            context,
+            leg: None,
+            copy: ContentCopy::default(),
+            kept: Kept::default(),
+        }
     }
 
     /// The members to try: those of the first recipient's home cluster, then everybody else, for any cluster can queue
@@ -64,8 +76,14 @@ impl Exchange for SmtpRelay {
     async fn begin(&mut self, mut envelope: Envelope, tls: Option<TlsFacts>) -> Result<(), Reply> {
         let first = envelope.recipients.first().ok_or_else(|| Reply::new(503, (5, 5, 1), "no valid recipients"))?;
         let account = resolve(&self.context.directory, &first.address, &self.context.domain).await?;
-        let handover =
-            Handover { preamble: self.client.preamble(Protocol::Smtp, tls), hello: envelope.hello.name.clone() };
+        if envelope.claims != self.claims {
+            // What was kept open speaks for another client.
+            (self.claims, self.kept) = (envelope.claims.clone(), Kept::default());
+        }
+        let handover = Handover {
+            preamble: claimed(&self.client, &envelope.claims).preamble(Protocol::Smtp, tls),
+            hello: envelope.hello.name.clone(),
+        };
         leg::name(&mut envelope.recipients);
         let places = (0..envelope.recipients.len()).collect();
         let mut leg = Leg::new(Dialect::Smtp, handover, envelope, places, self.candidates(&account).await);

@@ -13,6 +13,7 @@ use super::{
     replies,
 };
 use crate::wire::{
+    claims::Claims,
     line::{LineBuffer, LineError},
     smtp::{Command, ContentFault, ContentReader, ForwardPath, Mail, Mailbox, Rcpt, Reply, parse_command},
 };
@@ -31,6 +32,7 @@ pub struct SmtpSession {
     buffer: LineBuffer,
     state: State,
     hello: Option<Hello>,
+    claims: Claims,
     tls: bool,
     greeted: bool,
     stopping: bool,
@@ -79,6 +81,7 @@ impl SmtpSession {
             buffer: LineBuffer::new(LINE_BYTES_MAX),
             state: State::Idle,
             hello: None,
+            claims: Claims::default(),
             greeted: false,
             stopping: false,
             budget: Budget::default(),
@@ -226,6 +229,7 @@ impl SmtpSession {
                 self.close();
             }
             (Command::StartTls, _) => self.on_starttls(now),
+            (Command::Xclient(claims), _) => self.on_xclient(now, claims),
             (Command::Expand | Command::Bdat | Command::Auth, _) => self.refuse(now, &replies::not_offered()),
             (Command::Http, _) => {
                 self.say(&replies::closing("this is a mail server"));
@@ -246,6 +250,20 @@ impl SmtpSession {
         self.idle_command(now, &reply);
     }
 
+    /// The session begins anew, for the client that the proxy names.
+    fn on_xclient(&mut self, now: Instant, claims: Claims) {
+        if !self.settings.believes_claims {
+            return self.refuse(now, &Reply::new(550, (5, 7, 0), "insufficient authorization"));
+        }
+        if matches!(self.state, State::Open(_)) {
+            return self.refuse(now, &replies::out_of_order("a transaction is open already"));
+        }
+        self.claims = claims;
+        self.hello = None;
+        let greeting = replies::greeting(&self.settings);
+        self.idle_command(now, &greeting);
+    }
+
     fn on_mail(&mut self, now: Instant, mail: Mail) {
         let Some(hello) = self.hello.clone() else {
             return self.refuse(now, &replies::hello_first(self.settings.dialect));
@@ -260,8 +278,13 @@ impl SmtpSession {
         if !mail.parameters.smtputf8 && mail.reverse_path.as_ref().is_some_and(|path| !path.is_ascii()) {
             return self.refuse(now, &replies::utf8_unannounced());
         }
-        let envelope =
-            Envelope { hello, reverse_path: mail.reverse_path, parameters: mail.parameters, recipients: Vec::new() };
+        let envelope = Envelope {
+            hello,
+            claims: self.claims.clone(),
+            reverse_path: mail.reverse_path,
+            parameters: mail.parameters,
+            recipients: Vec::new(),
+        };
         self.state = State::Open(Transaction { envelope: Box::new(envelope), asked: 0 });
         self.say(&Reply::new(250, (2, 1, 0), "sender OK"));
     }
@@ -454,6 +477,7 @@ impl SmtpSession {
         self.outputs.push_back(Output::StartTls(drained));
         self.state = State::Handshake;
         self.hello = None;
+        self.claims = Claims::default();
     }
 
     fn on_tls_done(&mut self, now: Instant) {

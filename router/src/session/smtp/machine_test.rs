@@ -33,6 +33,7 @@ impl Table {
         for (key, value) in &script.settings {
             match key.as_str() {
                 "peer" => settings.peer = Peer::Router,
+                "proxy" => settings.believes_claims = true,
                 "starttls" => settings.starttls = true,
                 "size" => settings.message_bytes_max = value.parse().unwrap(),
                 "recipients" => settings.recipients_max = value.parse().unwrap(),
@@ -104,7 +105,8 @@ impl Player for Table {
             }
             Output::Begin(envelope) => {
                 let from = envelope.reverse_path.as_ref().map_or("", Mailbox::as_str);
-                format!("begin <{from}> for {}", envelope.recipients.len())
+                let claimed = envelope.claims.client_end().map(|client| format!(" of {client}")).unwrap_or_default();
+                format!("begin <{from}> for {}{claimed}", envelope.recipients.len())
             }
             Output::Content(bytes) => format!("content {}", bytes.escape_ascii()),
             Output::End => "end".into(),
@@ -128,6 +130,7 @@ fn settings(dialect: Dialect) -> Settings {
         message_bytes_max: 1000,
         recipients_max: 100,
         starttls: false,
+        believes_claims: false,
         tls: false,
     }
 }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     handoff::TlsFacts,
     wire::{
+        claims::Claims,
         line::Drained,
         smtp::{MailParameters, Mailbox, RcptParameters, Reply},
     },
@@ -68,6 +69,8 @@ pub struct Settings {
     pub starttls: bool,
     /// Whether the connection is inside TLS already.
     pub tls: bool,
+    /// Whether the other end is a proxy that is believed what it says of its client (XCLIENT).
+    pub believes_claims: bool,
 }
 
 /// What happened.
@@ -126,6 +129,8 @@ pub struct Hello {
 pub struct Envelope {
     /// What the client called itself.
     pub hello: Hello,
+    /// What a proxy that is believed said of its client.
+    pub claims: Claims,
     /// Where failures are reported; none for `<>`.
     pub reverse_path: Option<Mailbox>,
     /// What MAIL said besides.
@@ -169,6 +174,9 @@ impl Settings {
         ];
         if self.starttls && !tls {
             all.push("STARTTLS".into());
+        }
+        if self.believes_claims {
+            all.push("XCLIENT ADDR PORT DESTADDR DESTPORT NAME HELO PROTO LOGIN SESSION TTL".into());
         }
         match self.peer {
             Peer::Client => {}

@@ -1,6 +1,7 @@
 //! Commands of SMTP and LMTP (RFC 5321 §4.1.1, RFC 2033 §4.1), one line each, without its CRLF.
 
 use super::{
+    super::claims::Claims,
     parameter::{MailParameters, RcptParameters},
     path::{ForwardPath, Mailbox, split_path},
 };
@@ -39,6 +40,8 @@ pub enum Command {
     Help,
     /// STARTTLS (RFC 3207).
     StartTls,
+    /// XCLIENT: what a proxy says of its client (Postfix's `XCLIENT_README`).
+    Xclient(Claims),
     /// AUTH (RFC 4954), which is not offered here.
     Auth,
     /// The first line of an HTTP request: somebody makes a browser or a proxy talk to us.
@@ -114,6 +117,9 @@ pub fn parse_command(line: &[u8]) -> Result<Command, CommandFault> {
         "EXPN" => Ok(Command::Expand),
         "HELP" => Ok(Command::Help),
         "AUTH" => Ok(Command::Auth),
+        "XCLIENT" if !argument.is_empty() => {
+            Claims::of_xclient(argument).map(Command::Xclient).ok_or(CommandFault::Syntax)
+        }
         "GET" | "POST" | "PUT" | "HEAD" | "OPTIONS" | "DELETE" | "PATCH" | "TRACE" | "CONNECT" => Ok(Command::Http),
         _ => Err(CommandFault::Unknown),
     }
