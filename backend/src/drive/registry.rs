@@ -388,3 +388,7 @@ where
         table.remove_if(&key, |_, other| Arc::ptr_eq(other, &cell));
     });
 }
+
+#[cfg(test)]
+#[path = "registry_test.rs"]
+mod tests;

@@ -310,6 +310,51 @@ async fn unknown_accounts_and_wrong_passwords_look_alike_to_the_byte() {
 }
 
 #[tokio::test]
+async fn a_separator_in_a_name_opens_nobody_elses_account() {
+    let member = FakeMember::start().await;
+    let rig = Rig::new(&[member.address], &[]).await;
+    let login = async |name: &str| {
+        let name = LoginName::parse(name).unwrap();
+        rig.context.directory.account_by_login(&name).await.unwrap().map(|account| account.id)
+    };
+    for name in ["eve", "EVE", "Eve"] {
+        assert_eq!(login(name).await, Some(account().id), "{name}");
+    }
+    let mut client = rig.connect(Service::Imap).await;
+    client.hears_greeting().await;
+    // What others take for `eve`, opened by `admin`.
+    for name in ["eve*admin", "eve%admin", "eve/admin", "eve|admin", "eve+admin", "admin*eve", "*eve", "eve*"] {
+        assert_eq!(login(name).await, None, "{name}");
+        let mut client = rig.connect(Service::Imap).await;
+        client.hears_greeting().await;
+        client.says(&format!("a1 LOGIN \"{name}\" wonder\r\n")).await.unwrap();
+        client.hears("a1 NO [AUTHENTICATIONFAILED] authentication failed").await;
+    }
+    // The same by SASL: `eve` to be opened with the name and password of `admin` (RFC 4616 §2).
+    client.says("a2 AUTHENTICATE PLAIN ZXZlAGFkbWluAHdvbmRlcg==\r\n").await.unwrap();
+    client.hears("a2 NO [AUTHENTICATIONFAILED] authentication failed").await;
+}
+
+#[tokio::test]
+async fn a_login_that_is_half_done_when_the_router_stops_ends() {
+    let member = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let rig = Rig::new(&[member.local_addr().unwrap()], &[]).await;
+    let mut client = rig.connect(Service::Imap).await;
+    client.hears_greeting().await;
+    client.says("a1 LOGIN eve wonder\r\n").await.unwrap();
+    let (mut last, _) = member.accept().await.unwrap();
+    receive_preamble(&mut last).await.unwrap();
+    rig.context.shutdown.cancel();
+    last.write_all(b"* OK member ready\r\na1 OK [CAPABILITY IMAP4rev1] eve\r\n").await.unwrap();
+    // The member is let go, then the client, whatever was said last: both come to their ends.
+    let mut rest = Vec::new();
+    let _ = last.read_to_end(&mut rest).await;
+    drop(last);
+    let _ = client.0.read_to_end(&mut rest).await;
+    assert!(!String::from_utf8_lossy(&rest).contains("a1 NO"));
+}
+
+#[tokio::test]
 async fn a_login_waits_for_a_member_that_comes_back() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let rig = Rig::new(&[address], &[]).await;

@@ -191,6 +191,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_one_client_meets_with_makes_no_member_doubted_for_all() {
+        let vigil = Vigil::new(Dialler::default());
+        let broken = || DialError::Broken(io::ErrorKind::ConnectionReset.into());
+        for _ in 0..1000 {
+            for error in [broken(), DialError::Protocol, DialError::Doubted] {
+                assert!(!vigil.on_no_answer(MEMBER, long_ago(), &error));
+            }
+        }
+        assert!(vigil.is_up(MEMBER) && vigil.doubted().is_empty());
+    }
+
+    #[tokio::test]
     async fn connections_to_a_silent_member_end_and_those_to_one_that_refuses_do_not() {
         let vigil = Vigil::new(Dialler::default());
         let lifeline = vigil.lifeline(MEMBER);

@@ -9,7 +9,7 @@ mod drain;
 mod table;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
 };
 
@@ -22,6 +22,9 @@ use drain::Drains;
 use table::{Place, Registrant, Table};
 
 pub use drain::DrainOrder;
+
+/// Ownables settled in one step. A thousand clients may wait for a member that is lost, or a hundred thousand.
+const SETTLED_MAX: usize = 1024;
 
 /// What happens to the controller.
 #[derive(Debug)]
@@ -140,6 +143,8 @@ pub struct Controller {
     /// Claims of registered members that came before the first grant was allowed.
     early: Vec<(Place, OwnableId)>,
     drains: Drains,
+    /// What became free, or its owner certain, and somebody may wait for.
+    unsettled: VecDeque<OwnableId>,
     answers: BTreeMap<Place, Vec<(OwnableId, Answer)>>,
     commands: Vec<ControllerCommand>,
 }
@@ -165,6 +170,7 @@ impl Controller {
             table: Table::default(),
             early: Vec::new(),
             drains: Drains::default(),
+            unsettled: VecDeque::new(),
             answers: BTreeMap::new(),
             commands: Vec::new(),
         }
@@ -212,7 +218,7 @@ impl Controller {
     /// How many ownables have an owner.
     #[must_use]
     pub fn owned_count(&self) -> usize {
-        self.table.owners.len()
+        self.table.owned_count()
     }
 
     /// Everything that is owned, in order.
@@ -224,24 +230,30 @@ impl Controller {
     /// When to step with [`ControllerEvent::Timer`].
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
-        self.table.registrants.values().filter_map(Registrant::recall_due).chain(self.drains.deadline()).min()
+        // The past: at once, between other events.
+        let unsettled = (!self.unsettled.is_empty()).then(Moment::default);
+        let recalls = self.table.registrants.values().filter_map(Registrant::recall_due);
+        recalls.chain(self.drains.deadline()).chain(unsettled).min()
     }
 
     /// Takes one step.
     pub fn step(&mut self, now: Moment, event: ControllerEvent) -> Vec<ControllerCommand> {
+        // Before the event: the step that fences is not to be longer for it.
+        self.table.sweep();
         match event {
             ControllerEvent::Listed { living, drained } => self.on_listed(now, living, drained),
             ControllerEvent::Register { from, part } => self.on_register(now, &from, part),
             ControllerEvent::Disconnected(who) => self.on_disconnected(now, &who),
             ControllerEvent::Claims { from, wanted } => self.on_claims(now, &from, wanted),
             ControllerEvent::Releases { from, released } => self.on_releases(now, &from, released),
-            ControllerEvent::Doubt { incarnation, doubtful } => self.on_doubt(now, &incarnation, doubtful),
+            ControllerEvent::Doubt { incarnation, doubtful } => self.on_doubt(&incarnation, doubtful),
             ControllerEvent::Fenced(incarnation) => self.on_fenced(now, &incarnation),
             ControllerEvent::Drain(order) => self.on_drain(now, order),
             ControllerEvent::Leaving(incarnation) => self.on_leaving(now, &incarnation),
             ControllerEvent::Recorded { term, number } => self.on_recorded(now, term, number),
             ControllerEvent::Timer => self.on_timer(now),
         }
+        self.settle_more(now);
         self.flush_answers();
         std::mem::take(&mut self.commands)
     }
@@ -279,7 +291,7 @@ impl Controller {
     fn finish_registration(&mut self, now: Moment, place: Place, incarnation: &Incarnation) {
         let Some(estate) = self.table.registrants.get_mut(&place).and_then(|one| one.estate.take()) else { return };
         let impossible = |(ownable, epoch): &(OwnableId, Epoch)| {
-            epoch.term > self.term || self.table.owners.get(ownable).is_some_and(|owner| owner.place != place)
+            epoch.term > self.term || self.table.owner(ownable).is_some_and(|owner| owner.place != place)
         };
         if estate.iter().any(impossible) {
             return self.condemn(incarnation, Offence::ContradictsTable);
@@ -291,9 +303,7 @@ impl Controller {
         registrant.withheld = false;
         self.tell(incarnation, Message::Registered { term: self.term });
         self.tell_roster_to(incarnation);
-        for ownable in freed {
-            self.settle(now, ownable);
-        }
+        self.unsettled.extend(freed);
         self.review_drains(now);
         if let Gathering::Awaiting(awaited) = &mut self.gathering {
             awaited.remove(incarnation);
@@ -338,10 +348,10 @@ impl Controller {
     /// The one fast transaction.
     fn decide(&mut self, now: Moment, claimant: Place, ownable: OwnableId) {
         assert!(self.is_granting(), "a claim was decided before all were gathered");
-        let Some(owner) = self.table.owners.get(&ownable) else { return self.grant(claimant, ownable) };
+        let Some(owner) = self.table.owner(&ownable) else { return self.grant(claimant, ownable) };
         let Some(registrant) = self.table.registrants.get(&owner.place) else { return };
         if sabotage::on(Sabotage::GrantUnfenced) && registrant.doubtful && owner.place != claimant {
-            self.table.owners.remove(&ownable);
+            self.table.give_back(&ownable, owner.place, owner.epoch);
             return self.grant(claimant, ownable);
         }
         let (place, epoch) = (owner.place, owner.epoch);
@@ -386,6 +396,14 @@ impl Controller {
         }
     }
 
+    /// Settles some of what is to be settled; the rest follows in the next steps, so that none takes long.
+    fn settle_more(&mut self, now: Moment) {
+        for _ in 0..SETTLED_MAX {
+            let Some(ownable) = self.unsettled.pop_front() else { return };
+            self.settle(now, ownable);
+        }
+    }
+
     fn on_releases(&mut self, now: Moment, from: &Incarnation, released: Vec<(OwnableId, Epoch)>) {
         let Some((place, registrant)) = self.table.find_mut(from) else { return };
         if let Some(estate) = &mut registrant.estate {
@@ -399,22 +417,18 @@ impl Controller {
         self.recall_more(now, place);
     }
 
-    fn on_doubt(&mut self, now: Moment, incarnation: &Incarnation, doubtful: bool) {
+    fn on_doubt(&mut self, incarnation: &Incarnation, doubtful: bool) {
         let Some((place, registrant)) = self.table.find_mut(incarnation) else { return };
         let before = std::mem::replace(&mut registrant.doubtful, doubtful);
         if before && !doubtful {
-            for ownable in self.table.parked_at(place) {
-                self.settle(now, ownable);
-            }
+            self.unsettled.extend(self.table.parked_at(place));
         }
     }
 
     fn on_fenced(&mut self, now: Moment, incarnation: &Incarnation) {
-        let freed = self.table.remove(incarnation);
+        let awaited = self.table.remove(incarnation);
         self.review_drains(now);
-        for ownable in freed {
-            self.settle(now, ownable);
-        }
+        self.unsettled.extend(awaited);
         if let Gathering::Awaiting(awaited) = &mut self.gathering {
             awaited.remove(incarnation);
         }
@@ -465,5 +479,7 @@ impl Controller {
 
 #[cfg(test)]
 mod drain_test;
+#[cfg(test)]
+mod storm_test;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,11 @@
 //! The controller's table: owners by ownable, registrants by place, and who waits for what.
+//!
+//! A member may own a hundred thousand accounts, and no step may take as long as to look at all of them when it is fenced. So
+//! an owner counts only while its registrant is in the table: removing that frees everything at once. What is left over is
+//! replaced when it is granted again, and swept out when it is most of the table.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     net::SocketAddr,
 };
 
@@ -11,7 +15,7 @@ use laniakea_directory::MemberName;
 
 use super::{Epoch, Incarnation, Moment, OwnableId, Registering};
 
-/// A registrant's number in the table: small, so that a million owners fit.
+/// A registrant's number in the table, never used again: small, so that a million owners fit.
 pub(super) type Place = u32;
 
 /// Who owns an ownable.
@@ -41,6 +45,8 @@ pub(super) struct Registrant {
     pub(super) recalls: VecDeque<(OwnableId, Epoch)>,
     /// What was recalled, and until when it must be given back.
     pub(super) recalled: BTreeMap<OwnableId, Moment>,
+    /// How many ownables it has.
+    owned_count: usize,
 }
 
 impl Registrant {
@@ -56,6 +62,7 @@ impl Registrant {
             withheld: false,
             recalls: VecDeque::new(),
             recalled: BTreeMap::new(),
+            owned_count: 0,
         }
     }
 
@@ -80,10 +87,11 @@ impl Registrant {
 /// Owners, registrants, and who waits for what.
 #[derive(Debug, Default)]
 pub(super) struct Table {
+    /// Also of registrants that are gone: ask [`Table::owner`].
     pub(super) owners: HashMap<OwnableId, Owner>,
     pub(super) registrants: BTreeMap<Place, Registrant>,
     /// Claims that wait until an owner's fate is certain; each claimant once.
-    pub(super) parked: HashMap<OwnableId, SmallVec<[Place; 2]>>,
+    pub(super) parked: BTreeMap<OwnableId, SmallVec<[Place; 2]>>,
     places: BTreeMap<Incarnation, Place>,
     next_place: Place,
 }
@@ -111,6 +119,16 @@ impl Table {
         Some((place, self.registrants.get_mut(&place)?))
     }
 
+    /// Who owns this.
+    pub(super) fn owner(&self, ownable: &OwnableId) -> Option<Owner> {
+        self.owners.get(ownable).filter(|owner| self.registrants.contains_key(&owner.place)).copied()
+    }
+
+    /// How many ownables have an owner.
+    pub(super) fn owned_count(&self) -> usize {
+        self.registrants.values().map(|registrant| registrant.owned_count).sum()
+    }
+
     /// What one registrant owns, in order.
     pub(super) fn estate(&self, place: Place) -> Vec<(OwnableId, Epoch)> {
         let owned = self.owners.iter().filter(|(_, owner)| owner.place == place);
@@ -120,12 +138,15 @@ impl Table {
     }
 
     pub(super) fn is_owner(&self, place: Place, ownable: &OwnableId, epoch: Epoch) -> bool {
-        self.owners.get(ownable).is_some_and(|owner| owner.place == place && owner.epoch == epoch)
+        self.owner(ownable).is_some_and(|owner| owner.place == place && owner.epoch == epoch)
     }
 
     pub(super) fn take(&mut self, ownable: OwnableId, place: Place, epoch: Epoch) {
-        let before = self.owners.insert(ownable, Owner { place, epoch });
-        assert!(before.is_none(), "{ownable} was granted while it had an owner (I3)");
+        assert!(self.owner(&ownable).is_none(), "{ownable} was granted while it had an owner (I3)");
+        self.owners.insert(ownable, Owner { place, epoch });
+        if let Some(registrant) = self.registrants.get_mut(&place) {
+            registrant.owned_count += 1;
+        }
     }
 
     /// Ends an ownership, if it is exactly this one.
@@ -135,39 +156,49 @@ impl Table {
             self.owners.remove(ownable);
             if let Some(registrant) = self.registrants.get_mut(&place) {
                 registrant.recalled.remove(ownable);
+                registrant.owned_count = registrant.owned_count.saturating_sub(1);
             }
         }
         is_his
     }
 
-    /// Makes the table say of one registrant what it says itself; returns what it no longer owns.
+    /// Makes the table say of one registrant what it says itself; returns what it no longer owns and somebody waits for.
     pub(super) fn replace_estate(&mut self, place: Place, estate: &[(OwnableId, Epoch)]) -> Vec<OwnableId> {
-        let told: HashMap<_, _> = estate.iter().copied().collect();
-        let freed = self.free(|ownable, owner| owner.place == place && !told.contains_key(ownable));
-        self.owners.extend(told.into_iter().map(|(ownable, epoch)| (ownable, Owner { place, epoch })));
+        let mut freed = Vec::new();
+        let has_owned = self.registrants.get(&place).is_some_and(|registrant| registrant.owned_count > 0);
+        if has_owned {
+            let told: HashSet<_> = estate.iter().map(|(ownable, _)| *ownable).collect();
+            self.owners.retain(|ownable, owner| {
+                let is_free = owner.place == place && !told.contains(ownable);
+                if is_free && self.parked.contains_key(ownable) {
+                    freed.push(*ownable);
+                }
+                !is_free
+            });
+            freed.sort_unstable();
+        }
+        self.owners.extend(estate.iter().map(|(ownable, epoch)| (*ownable, Owner { place, epoch: *epoch })));
+        if let Some(registrant) = self.registrants.get_mut(&place) {
+            registrant.owned_count = estate.len();
+        }
         freed
     }
 
-    /// Forgets a fenced incarnation; returns what it owned.
+    /// Forgets a fenced incarnation, which frees all it owned; returns what of that somebody waits for, in order.
     pub(super) fn remove(&mut self, incarnation: &Incarnation) -> Vec<OwnableId> {
         let Some(place) = self.places.remove(incarnation) else { return Vec::new() };
-        self.registrants.remove(&place);
         self.unpark(place);
-        self.free(|_, owner| owner.place == place)
+        let awaited = self.parked_at(place);
+        self.registrants.remove(&place);
+        awaited
     }
 
-    /// Ends all ownerships that `matches`; returns what they were of, in order.
-    fn free(&mut self, matches: impl Fn(&OwnableId, &Owner) -> bool) -> Vec<OwnableId> {
-        let mut freed = Vec::new();
-        self.owners.retain(|ownable, owner| {
-            let free = matches(ownable, owner);
-            if free {
-                freed.push(*ownable);
-            }
-            !free
-        });
-        freed.sort_unstable();
-        freed
+    /// Removes what the fenced left over, once it is most of the table: so each of it is looked at about once.
+    pub(super) fn sweep(&mut self) {
+        if self.owners.len() > 2 * self.owned_count() {
+            let registrants = &self.registrants;
+            self.owners.retain(|_, owner| registrants.contains_key(&owner.place));
+        }
     }
 
     pub(super) fn park(&mut self, ownable: OwnableId, claimant: Place) {
@@ -188,20 +219,16 @@ impl Table {
     /// What is waited for at one owner, in order.
     pub(super) fn parked_at(&self, place: Place) -> Vec<OwnableId> {
         let at = |ownable: &&OwnableId| self.owners.get(ownable).is_some_and(|owner| owner.place == place);
-        let mut parked: Vec<_> = self.parked.keys().filter(at).copied().collect();
-        parked.sort_unstable();
-        parked
+        self.parked.keys().filter(at).copied().collect()
     }
 
+    /// Everything that is owned, in order.
     pub(super) fn listing(&self) -> Vec<(OwnableId, MemberName, Epoch)> {
-        let mut listing: Vec<_> = self
-            .owners
-            .iter()
-            .filter_map(|(ownable, owner)| {
-                let registrant = self.registrants.get(&owner.place)?;
-                Some((*ownable, registrant.incarnation.member.clone(), owner.epoch))
-            })
-            .collect();
+        let entry = |(ownable, owner): (&OwnableId, &Owner)| {
+            let registrant = self.registrants.get(&owner.place)?;
+            Some((*ownable, registrant.incarnation.member.clone(), owner.epoch))
+        };
+        let mut listing: Vec<_> = self.owners.iter().filter_map(entry).collect();
         listing.sort_unstable();
         listing
     }

@@ -190,10 +190,20 @@ fn the_fence_of_an_owner_of_100_000_answers_every_claim_that_waits() {
         let claims = ControllerEvent::Claims { from: incarnation("b", 1), wanted: part.to_vec() };
         assert_eq!(controller.step(at(2), claims), []);
     }
-    let began = std::time::Instant::now();
-    let commands = controller.step(at(3), ControllerEvent::Fenced(incarnation("a", 1)));
-    println!("  one step for 100,000 owned and claimed: {:?}", began.elapsed());
-    let said = answers(&commands);
+    let (mut said, mut longest) = (Vec::new(), std::time::Duration::ZERO);
+    let mut event = ControllerEvent::Fenced(incarnation("a", 1));
+    loop {
+        let began = std::time::Instant::now();
+        let now = answers(&controller.step(at(3), event));
+        longest = longest.max(began.elapsed());
+        assert!(now.len() <= SETTLED_MAX);
+        said.extend(now);
+        if controller.deadline().is_none() {
+            break;
+        }
+        event = ControllerEvent::Timer;
+    }
+    println!("  longest step for 100,000 owned and claimed: {longest:?}");
     assert_eq!(said.len(), OWNED as usize);
     assert!(said.iter().all(|answer| answer.starts_with("b: granted")));
 }

@@ -10,6 +10,9 @@ pub const DELIVERY_SECONDS_KEPT: i64 = 7 * 86_400;
 /// Most deliveries remembered; beyond it the oldest is forgotten early.
 pub const DELIVERIES_MAX: usize = 500_000;
 
+/// Deliveries forgotten for each that is remembered, at most: enough that they do not grow more and more.
+const FORGOTTEN_MAX: usize = 2;
+
 /// The deliveries taken, each with its time.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::mailbox) struct Deliveries {
@@ -29,8 +32,11 @@ impl Deliveries {
         if self.times.insert(id, now).is_none() {
             self.order.push_back(id);
         }
-        while self.is_oldest_due(now) {
-            if let Some(oldest) = self.order.pop_front() {
+        // Few at a time: a clock that leaps ahead must not make an account forget what may be tried again in a moment.
+        for _ in 0..FORGOTTEN_MAX {
+            if self.is_oldest_due(now)
+                && let Some(oldest) = self.order.pop_front()
+            {
                 self.times.remove(&oldest);
             }
         }
@@ -76,6 +82,14 @@ mod tests {
         deliveries.remember(id(3), Timestamp(DELIVERY_SECONDS_KEPT + 1));
         assert!(!deliveries.contains(&id(1)) && deliveries.contains(&id(2)) && deliveries.contains(&id(3)));
         assert_eq!(deliveries.iter().collect::<Deliveries>(), deliveries);
+    }
+
+    #[test]
+    fn a_clock_that_leaps_ahead_makes_few_forgotten() {
+        let mut deliveries: Deliveries = (0..100).map(|number| (id(number), Timestamp(0))).collect();
+        deliveries.remember(id(100), Timestamp(10 * DELIVERY_SECONDS_KEPT));
+        assert_eq!((0..=100).filter(|number| deliveries.contains(&id(*number))).count(), 99);
+        assert!(deliveries.contains(&id(99)));
     }
 
     #[test]

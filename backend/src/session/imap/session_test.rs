@@ -125,6 +125,30 @@ fn what_happens_while_the_permit_is_out_is_told_afterwards() {
 }
 
 #[test]
+fn a_burst_that_nobody_saw_is_told_whole() {
+    let mut bench = Bench::with_messages(&[b"first", b"second"]);
+    bench.command("a SELECT INBOX");
+    // Hundreds of states are published before the session is woken, for the last one only.
+    let mut other = Bench::new(std::mem::take(&mut bench.world));
+    other.command("x SELECT INBOX");
+    for _ in 0..250 {
+        other.world.add("INBOX", b"more");
+    }
+    other.command("x STORE 2 +FLAGS (\\Deleted)");
+    other.command("x EXPUNGE");
+    for _ in 0..250 {
+        other.world.add("INBOX", b"more");
+    }
+    bench.world = other.world;
+    bench.tell(Input::State(Arc::clone(&bench.world.account)));
+    let said = bench.command("b NOOP");
+    assert!(said.contains("* 2 EXPUNGE\r\n") && said.contains("* 501 EXISTS\r\n"), "{said}");
+    let uids = [1].into_iter().chain(3..=502).map(|uid| format!(" {uid}")).collect::<String>();
+    let said = bench.command("c UID SEARCH ALL");
+    assert!(said.contains(&uids), "{said}");
+}
+
+#[test]
 fn no_command_is_read_while_an_answer_is_out() {
     let mut bench = Bench::with_messages(&[]);
     bench.say("a CREATE x\r\nb CREATE y");
