@@ -102,7 +102,7 @@ struct Journey<'a> {
 impl Journey<'_> {
     async fn travel(self) -> Result<Reached, Fault> {
         let routes = &self.context.routes;
-        let mut attempts = Attempts::new(Instant::now());
+        let mut attempts = Attempts::new(Instant::now(), rand::random());
         loop {
             match attempts.next(Instant::now()) {
                 Next::Plan => attempts.on_plan(routes.plan(self.key, &self.members, self.id)),

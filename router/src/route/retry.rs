@@ -31,6 +31,8 @@ pub struct Attempts {
     moves: u32,
     refusals: u32,
     is_planned: bool,
+    /// Thousandths of the pauses below.
+    pace: u32,
 }
 
 /// Whom to dial, and with what.
@@ -56,11 +58,13 @@ pub enum Next {
 }
 
 impl Attempts {
-    /// Begins at `now`; ends [`LOGIN_DEADLINE`] later.
+    /// Begins at `now`; ends [`LOGIN_DEADLINE`] later. `random` decides its pace, up to a fifth faster or slower than others: of
+    /// the thousands that wait for one takeover, not all are to ask in the same moment again and again.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub fn new(now: Instant, random: u32) -> Self {
         let until = now + LOGIN_DEADLINE;
-        Self { until, queue: VecDeque::new(), not_before: now, moves: 0, refusals: 0, is_planned: false }
+        let pace = 800 + random % 400;
+        Self { until, queue: VecDeque::new(), not_before: now, moves: 0, refusals: 0, is_planned: false, pace }
     }
 
     /// Says what to do now.
@@ -113,7 +117,7 @@ impl Attempts {
         if self.queue.is_empty() {
             self.pause(now, pause);
         } else {
-            self.not_before = now + pause;
+            self.not_before = now + self.paced(pause);
         }
     }
 
@@ -121,13 +125,20 @@ impl Attempts {
     fn pause(&mut self, now: Instant, pause: Duration) {
         self.queue.clear();
         self.is_planned = false;
-        self.not_before = now + pause;
+        self.not_before = now + self.paced(pause);
+    }
+
+    fn paced(&self, pause: Duration) -> Duration {
+        pause * self.pace / 1000
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Neither faster nor slower.
+    const EVEN: u32 = 200;
 
     fn member(port: u16) -> SocketAddr {
         ([192, 0, 2, 1], port).into()
@@ -144,7 +155,7 @@ mod tests {
     #[test]
     fn a_refused_connection_goes_on_to_the_next_member_at_once_and_then_begins_anew() {
         let now = Instant::now();
-        let mut attempts = Attempts::new(now);
+        let mut attempts = Attempts::new(now, EVEN);
         assert_eq!(attempts.next(now), Next::Plan);
         attempts.on_plan(vec![member(1), member(2)]);
         assert_eq!(attempts.next(now), dial(1));
@@ -156,11 +167,11 @@ mod tests {
     #[test]
     fn the_deadline_ends_everything() {
         let now = Instant::now();
-        let mut attempts = Attempts::new(now);
+        let mut attempts = Attempts::new(now, EVEN);
         let late = now + LOGIN_DEADLINE;
         attempts.on_plan(vec![member(1)]);
         assert_eq!(attempts.next(late), Next::GiveUp);
-        let mut attempts = Attempts::new(now);
+        let mut attempts = Attempts::new(now, EVEN);
         attempts.on_unavailable(late - ROUND_PAUSE / 2);
         assert_eq!(attempts.next(late - ROUND_PAUSE / 2), Next::Wait(late));
     }
@@ -168,7 +179,7 @@ mod tests {
     #[test]
     fn moved_is_followed_with_its_ticket_but_not_in_circles() {
         let now = Instant::now();
-        let mut attempts = Attempts::new(now);
+        let mut attempts = Attempts::new(now, EVEN);
         attempts.on_plan(vec![member(1), member(2)]);
         for port in [3, 4, 3] {
             attempts.on_moved(now, moved(port));
@@ -182,7 +193,7 @@ mod tests {
     #[test]
     fn a_member_that_cannot_does_not_keep_the_others_from_being_asked() {
         let mut now = Instant::now();
-        let mut attempts = Attempts::new(now);
+        let mut attempts = Attempts::new(now, EVEN);
         attempts.on_plan(vec![member(1), member(2)]);
         assert_eq!(attempts.next(now), dial(1));
         attempts.on_unavailable(now);
@@ -196,7 +207,7 @@ mod tests {
     #[test]
     fn a_member_that_cannot_is_asked_less_and_less_often() {
         let mut now = Instant::now();
-        let mut attempts = Attempts::new(now);
+        let mut attempts = Attempts::new(now, EVEN);
         for pause in [100, 200, 400, 800, 1000, 1000] {
             attempts.on_plan(vec![member(1)]);
             assert_eq!(attempts.next(now), dial(1));
@@ -204,5 +215,22 @@ mod tests {
             now += Duration::from_millis(pause);
             assert_eq!(attempts.next(now), Next::Plan, "{pause}");
         }
+    }
+
+    #[test]
+    fn logins_that_wait_for_the_same_thing_do_not_ask_in_the_same_moment() {
+        let now = Instant::now();
+        let mut moments: Vec<_> = (0..400)
+            .map(|random| {
+                let mut attempts = Attempts::new(now, random);
+                attempts.on_plan(vec![]);
+                let Next::Wait(until) = attempts.next(now) else { panic!() };
+                until
+            })
+            .collect();
+        moments.sort_unstable();
+        moments.dedup();
+        assert_eq!(moments.len(), 400);
+        assert_eq!((moments[0], moments[399] < now + ROUND_PAUSE * 6 / 5), (now + ROUND_PAUSE * 4 / 5, true));
     }
 }
