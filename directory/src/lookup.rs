@@ -9,7 +9,14 @@
 //!
 //! An old "unknown" is never used: the account may have been made since, and mail for it would bounce.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use laniakea_config::DirectorySettings;
 use metrics::{counter, gauge};
@@ -44,6 +51,8 @@ pub(crate) struct Lookups {
     accounts_under_way: Arc<Flights<Question, AccountAnswer>>,
     clusters_under_way: Arc<Flights<(), ClustersAnswer>>,
     hashes_under_way: Arc<Flights<String, HashesAnswer>>,
+    /// Members ask for accounts by id as well, routers never do: half of their memory would be for nothing.
+    ids_are_asked_for: Arc<AtomicBool>,
     checker: Checker,
     base: String,
 }
@@ -58,6 +67,7 @@ impl Lookups {
             accounts_under_way: Flights::new(),
             clusters_under_way: Flights::new(),
             hashes_under_way: Flights::new(),
+            ids_are_asked_for: Arc::default(),
             checker: Checker::new(),
             base: settings.base.clone(),
         })
@@ -206,14 +216,17 @@ impl Lookups {
 
     fn ask_account(&self, question: Question) -> impl Future<Output = AccountAnswer> + Send + use<> {
         let (client, routes) = (Arc::clone(&self.client), Arc::clone(&self.routes));
-        let flights = Arc::clone(&self.accounts_under_way);
+        let (flights, ids_are_asked_for) = (Arc::clone(&self.accounts_under_way), Arc::clone(&self.ids_are_asked_for));
+        if matches!(question, Question::Id(_)) {
+            ids_are_asked_for.store(true, Ordering::Relaxed);
+        }
         async move {
             let flight = {
                 let question = question.clone();
                 async move || {
                     let answer = client.account(&question).await?;
                     routes.put(&name_of(&question), answer.as_ref());
-                    if let Some(account) = &answer {
+                    if let Some(account) = answer.as_ref().filter(|_| ids_are_asked_for.load(Ordering::Relaxed)) {
                         routes.put(&name_of(&Question::Id(account.id)), Some(account));
                     }
                     gauge!("laniakea_directory_cached_answers").set(routes.len() as f64);

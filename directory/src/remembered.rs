@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, BufRead as _, BufReader, Read, Seek as _, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
     time::Instant,
@@ -21,6 +21,9 @@ const SHARDS: usize = 16;
 const MAGIC: &[u8; 8] = b"LANIDIR\x01";
 /// A longer answer in a file is damage.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Read at a time.
+const BUFFER_BYTES: usize = 1 << 20;
 
 /// What a process remembers.
 pub(crate) struct Remembered {
@@ -97,21 +100,26 @@ impl Remembered {
         fs::rename(&temporary, path)
     }
 
-    /// Replaces what is remembered by a file's answers, all of them stale. May block.
+    /// Replaces what is remembered by a file's answers, all of them stale. May block. The file is read twice and never held
+    /// in memory: a router of millions of accounts has no room for it.
     pub(crate) fn load(&self, path: &Path) -> io::Result<usize> {
-        let mut bytes = Vec::new();
-        File::open(path)?.read_to_end(&mut bytes)?;
-        let (key, mut rest) = open_sealed(&bytes).ok_or_else(damaged)?;
+        let mut file = File::open(path)?;
+        let size = checked_size(&mut file)?;
+        file.rewind()?;
+        let mut answers = BufReader::with_capacity(BUFFER_BYTES, file.take(size));
+        let mut magic = [0; MAGIC.len()];
+        let mut key = [0; 32];
+        answers.read_exact(&mut magic)?;
+        answers.read_exact(&mut key)?;
         self.key.store(key.into());
         self.shards.iter().for_each(|shard| shard.lock().clear());
         let mut count = 0;
-        while !rest.is_empty() {
-            let (digest, answer, after) = decode(rest).ok_or_else(damaged)?;
+        while !answers.fill_buf()?.is_empty() {
+            let (digest, answer) = decode(&mut answers)?;
             if let Some(shard) = self.shard(&digest) {
-                shard.lock().put(digest, Some(answer.into()), None);
+                shard.lock().put(digest, Some(answer), None);
             }
             count += 1;
-            rest = after;
         }
         Ok(count)
     }
@@ -151,10 +159,27 @@ impl Sealed {
     }
 }
 
-fn open_sealed(bytes: &[u8]) -> Option<([u8; 32], &[u8])> {
-    let (body, sum) = bytes.split_last_chunk::<32>()?;
-    let (key, rest) = body.strip_prefix(MAGIC)?.split_first_chunk::<32>()?;
-    (<[u8; 32]>::from(Sha256::digest(body)) == *sum).then_some((*key, rest))
+/// The size of a file without its checksum, if that is right and the file is of our kind.
+fn checked_size(file: &mut File) -> io::Result<u64> {
+    let mut left = file.metadata()?.len().checked_sub(32).ok_or_else(damaged)?;
+    let size = left;
+    let (mut sum, mut piece, mut is_first) = (Sha256::new(), vec![0; BUFFER_BYTES], true);
+    while left > 0 {
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+        let Some(bytes) = piece.get_mut(..length) else { return Err(damaged()) };
+        file.read_exact(bytes)?;
+        if std::mem::take(&mut is_first) && !bytes.starts_with(MAGIC) {
+            return Err(damaged());
+        }
+        sum.update(bytes);
+        left -= length as u64;
+    }
+    let mut stored = [0; 32];
+    file.read_exact(&mut stored)?;
+    if is_first || <[u8; 32]>::from(sum.finalize()) != stored {
+        return Err(damaged());
+    }
+    Ok(size)
 }
 
 fn encode(batch: &mut Vec<u8>, digest: &Digest, answer: &[u8]) {
@@ -164,12 +189,14 @@ fn encode(batch: &mut Vec<u8>, digest: &Digest, answer: &[u8]) {
     batch.extend(answer);
 }
 
-fn decode(bytes: &[u8]) -> Option<(Digest, &[u8], &[u8])> {
-    let (digest, rest) = bytes.split_first_chunk::<16>()?;
-    let (length, rest) = rest.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|length| *length <= ANSWER_BYTES_MAX)?;
-    let (answer, rest) = rest.split_at_checked(length)?;
-    Some((*digest, answer, rest))
+fn decode(from: &mut impl Read) -> io::Result<(Digest, Box<[u8]>)> {
+    let (mut digest, mut length) = ([0; 16], [0; 4]);
+    from.read_exact(&mut digest)?;
+    from.read_exact(&mut length)?;
+    let length = usize::try_from(u32::from_le_bytes(length)).ok().filter(|length| *length <= ANSWER_BYTES_MAX);
+    let mut answer = vec![0; length.ok_or_else(damaged)?];
+    from.read_exact(&mut answer)?;
+    Ok((digest, answer.into_boxed_slice()))
 }
 
 fn damaged() -> io::Error {
@@ -202,6 +229,60 @@ mod tests {
         assert_eq!(second.find::<String>("c"), Found::Miss);
         second.put("a", Some(&"eva".to_owned()));
         assert_eq!(second.find("a"), Found::Fresh(Some("eva".to_owned())));
+    }
+
+    /// What this process holds in memory now, and at most, in bytes.
+    fn resident() -> (u64, u64) {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let read = |field: &str| {
+            let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+        };
+        (read("VmRSS:"), read("VmHWM:"))
+    }
+
+    #[test]
+    #[ignore = "measures, and proves nothing"]
+    fn figures() {
+        const ROUTES: u32 = 5_000_000;
+        let route = |number: u32| crate::record::AccountRecord {
+            id: crate::AccountId(uuid::Uuid::from_u128(u128::from(number))),
+            dn: format!("uid=firstname.lastname{number},ou=people,dc=example,dc=org"),
+            login: format!("firstname.lastname{number}@example.org"),
+            addresses: vec![format!("firstname.lastname{number}@example.org").parse().unwrap()],
+            mail_host: "cluster-1".to_owned(),
+            forward: None,
+            status: crate::record::Status::Active,
+            quota: None,
+        };
+        let ages = Ages { fresh: Duration::from_secs(60), unknown: Duration::from_secs(5) };
+        // The shards are not filled quite evenly.
+        let max = ROUTES as usize / 100 * 101;
+        let remembered = Remembered::new(ages, max);
+        let begin = Instant::now();
+        for number in 0..ROUTES {
+            remembered.put(&format!("afirstname.lastname{number}@example.org"), Some(&route(number)));
+        }
+        let (now, most) = resident();
+        println!("{} routes in {:?}: {} MiB, {} MiB at most", remembered.len(), begin.elapsed(), now >> 20, most >> 20);
+        let begin = Instant::now();
+        for number in (0..ROUTES).step_by(50) {
+            let found =
+                remembered.find::<crate::record::AccountRecord>(&format!("afirstname.lastname{number}@example.org"));
+            assert!(!matches!(found, Found::Miss), "{number}");
+        }
+        println!("a hit takes {:?}", begin.elapsed() / (ROUTES / 50));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        let begin = Instant::now();
+        remembered.save(&path).unwrap();
+        println!("saved in {:?}: {} MiB", begin.elapsed(), fs::metadata(&path).unwrap().len() >> 20);
+        drop(remembered);
+        let begin = Instant::now();
+        let again = Remembered::new(ages, max);
+        again.load(&path).unwrap();
+        let (now, most) = resident();
+        println!("loaded in {:?}: {} MiB, {} MiB at most", begin.elapsed(), now >> 20, most >> 20);
     }
 
     #[test]
