@@ -154,6 +154,16 @@ impl<F: Fs> Reader<F> {
         self.remember(FileKey::Segment(generation), file);
     }
 
+    /// Closes a segment that was deleted: as long as it is open, its bytes are not given back.
+    pub(super) fn forget_segment(&self, generation: u64) {
+        self.forget(FileKey::Segment(generation));
+    }
+
+    /// Closes a body file that was deleted.
+    pub(super) fn forget_body(&self, epoch: u128, number: u64) {
+        self.forget(FileKey::Body(epoch, number));
+    }
+
     fn file(&self, key: FileKey) -> io::Result<Arc<F::File>> {
         let mut files = self.shared.files.lock();
         if let Some(at) = files.iter().position(|(cached, _)| *cached == key)

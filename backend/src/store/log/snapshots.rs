@@ -21,7 +21,7 @@ use crate::store::format::{ALIGNMENT, COMPACTION_LEVEL, Position, checksum};
 use crate::store::fs::Fs;
 use crate::store::moves::Moves;
 use crate::store::recover::SNAPSHOTS_KEPT;
-use crate::store::{BodyRef, WriteError};
+use crate::store::{BodyRef, Reader, WriteError};
 
 /// What a snapshot can be taken of.
 pub trait Contents {
@@ -58,6 +58,7 @@ pub struct SnapshotJob<F: Fs> {
     /// Whether every later state comes from the one at this place, so that what is useless there may be deleted.
     is_validated: bool,
     has_mark: bool,
+    reader: Reader<F>,
     moves: Moves,
     older: Vec<Seal>,
     /// The newest snapshot so far, which will be the one to fall back to.
@@ -214,6 +215,7 @@ impl<F: Fs> SnapshotJob<F> {
         for (epoch, number) in useless.into_iter().take(BODY_FILES_PER_SWEEP_MAX) {
             // What cannot be deleted now is found again by the next snapshot that looks.
             is_clean &= self.fs.unlink(&body_path(&self.dir, epoch, number)).is_ok();
+            self.reader.forget_body(epoch, number);
         }
         is_clean.then_some(expected)
     }
@@ -308,6 +310,7 @@ impl<F: Fs> Log<F> {
             is_validated: self.is_end_settled && self.acked >= self.end.seq,
             has_mark: unsaved.has_mark,
             moves: self.reader.moves(),
+            reader: self.reader.clone(),
             older: self.older.clone(),
             previous: self.snapshots.iter().find(|(kept, _)| *kept != name).copied(),
             next_file: self.next_file,
@@ -467,6 +470,9 @@ impl<F: Fs> Log<F> {
         for (_, name) in ripe as Vec<(u64, Name)> {
             // What cannot be deleted now is found again at the next opening.
             let _ = self.fs.unlink(&name.within(&self.dir));
+            if let Name::Segment { generation } = name {
+                self.reader.forget_segment(generation);
+            }
         }
     }
 }
