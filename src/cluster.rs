@@ -2,7 +2,7 @@
 
 mod drain;
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use laniakea_config::{ClusterSettings, Config, MemberSettings, Role, Service};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::{
 pub enum Cluster {
     /// Ask every member of every cluster how it is.
     #[command(
-        after_help = "Example:\n  laniakea cluster status\n\nExit code 75 if a cluster has no controller, or a router is not ready."
+        after_help = "Example:\n  laniakea cluster status\n\nExit code 75 if a cluster has no controller, a router is not ready, or something waits for a person: a full storage,\na damaged account."
     )]
     Status {
         /// Only this cluster.
@@ -99,6 +99,7 @@ async fn status(config: &Config, admin: &Admin, only: Option<&str>, json: bool) 
         if state.controller().is_none() {
             faults.push(format!("{} has no controller", cluster.name));
         }
+        faults.extend(state.alerts());
         clusters.push(state);
     }
     let mut routers = Vec::new();
@@ -171,6 +172,31 @@ impl<'a> ClusterState<'a> {
         self.members.iter().filter(|(_, answer)| answer.is_ok()).map(|(member, _)| *member)
     }
 
+    /// What waits for a person: a storage without room, what cannot be opened because it is damaged.
+    fn alerts(&self) -> Vec<String> {
+        let answers: Vec<&Value> = self.members.iter().filter_map(|(_, answer)| answer.as_ref().ok()).collect();
+        let name = &self.settings.name;
+        let mut alerts = Vec::new();
+        if answers.iter().any(|answer| answer["storage"]["full"] == true) {
+            let free = answers.iter().filter_map(|answer| answer["storage"]["free"].as_u64()).min().unwrap_or(0);
+            alerts.push(format!(
+                "the storage of {name} is nearly full, and new mail is refused: {} MiB free",
+                free >> 20
+            ));
+        }
+        let damaged: BTreeSet<String> = answers
+            .iter()
+            .filter_map(|answer| answer["quarantine"].as_array())
+            .flatten()
+            .map(|one| {
+                let text = |key: &str| one[key].as_str().unwrap_or("?").to_owned();
+                format!("{} is damaged: {}", text("ownable"), text("damage"))
+            })
+            .collect();
+        alerts.extend(damaged);
+        alerts
+    }
+
     fn describe(&self) -> String {
         let head = match self.controller() {
             Some((name, term)) => format!(
@@ -230,6 +256,7 @@ impl<'a> ClusterState<'a> {
             "controller": controller,
             "term": term,
             "drained": self.drained(),
+            "alerts": self.alerts(),
             "members": self.members.iter().map(member).collect::<Vec<_>>(),
         })
     }

@@ -64,7 +64,8 @@ async fn ask_member(admin: &Admin, member: &MemberSettings, path: &str) -> Resul
     admin.get(address, path).await.map_err(|error| format!("{error:#}"))
 }
 
-async fn find(config: &Config, name: &str) -> Result<AccountRecord, Failure> {
+/// The entry of an address or a login name.
+pub async fn find(config: &Config, name: &str) -> Result<AccountRecord, Failure> {
     let setup = |error: SetupError| Failure::Configuration(error.into());
     let lookup = |error: LookupError| Failure::Temporary(error.into());
     let directory = Directory::connect(&config.directory).map_err(setup)?;

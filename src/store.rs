@@ -1,5 +1,7 @@
 //! `laniakea store`: read what is on a storage and tell whether it is whole.
 
+mod quarantine;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -53,6 +55,8 @@ Exit code 78 if anything is damaged.")]
         /// Its directory.
         directory: PathBuf,
     },
+    #[command(subcommand)]
+    Quarantine(quarantine::Quarantine),
     Init(Initialise),
     Probe(Probe),
 }
@@ -66,6 +70,7 @@ impl Store {
                     dump(&RealFs::default(), &directory, needed(&directory).as_deref(), &mut io::stdout().lock());
                 judge(&directory, audit).map(|_| ())
             }
+            Self::Quarantine(command) => command.run(),
             Self::Init(initialise) => initialise.run(),
             Self::Probe(probe) => probe.run(),
         }

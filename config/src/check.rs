@@ -428,6 +428,9 @@ impl Reader<'_> {
             handoff_from: networks(node, "handoff_from").unwrap_or_else(loopback),
             proxy_from: networks(node, "proxy_from").unwrap_or_default(),
             trust_from: networks(node, "trust_from").unwrap_or_default(),
+            reserve_bytes: text(node, "reserve")
+                .and_then(|size| units::parse_size(&size))
+                .unwrap_or(ClusterSettings::RESERVE_BYTES),
             probe: text(node, "probe").and_then(|word| ProbePolicy::parse(&word)).unwrap_or_default(),
             members: each(node, "members").iter().map(member).collect::<Option<_>>()?,
             timing: timing(node.get("timing")),

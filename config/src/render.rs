@@ -207,6 +207,7 @@ impl ClusterSettings {
                 out.texts(2, key, networks);
             }
         }
+        out.size(2, "reserve", self.reserve_bytes, Self::RESERVE_BYTES);
         if self.probe != ProbePolicy::default() {
             out.text(2, "probe", self.probe.word());
         }

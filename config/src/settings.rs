@@ -186,6 +186,9 @@ pub struct ClusterSettings {
     pub proxy_from: Vec<IpNet>,
     /// Proxies that are believed there what they say of their clients with ID and XCLIENT.
     pub trust_from: Vec<IpNet>,
+    /// So many free bytes of the storage are kept for what frees room: below, new mail is refused. Default 256 MiB; never more
+    /// than a tenth of the storage.
+    pub reserve_bytes: u64,
     /// What a member does that finds, when it starts, that its storage lies.
     pub probe: ProbePolicy,
     /// The members.
@@ -194,6 +197,11 @@ pub struct ClusterSettings {
     pub timing: ClusterTiming,
     /// How fast a member opens what it inherits.
     pub openings: Openings,
+}
+
+impl ClusterSettings {
+    /// What a fast disk takes in a second, and the snapshots and segments of many accounts.
+    pub const RESERVE_BYTES: u64 = 256 << 20;
 }
 
 /// How many accounts a member opens at a time; so one that inherits a hundred thousand is not overrun.

@@ -205,6 +205,12 @@ const CLUSTER: &[Key] = &[
     ),
     key("trust_from", List(&Network), Optional, TRUST_FROM),
     key(
+        "reserve",
+        Size,
+        Else("256 MiB"),
+        "Free room of the storage that is kept for what frees room, at most a tenth of it: below, new mail is refused for now.",
+    ),
+    key(
         "probe",
         Word(PROBE),
         Else("on"),

@@ -1,8 +1,10 @@
 //! A volume that is not mounted, or goes away under members that run: they stop, and no empty cluster takes its place.
+//! A volume that is full: new mail is refused, and what frees room goes on.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
     fs,
+    net::SocketAddr,
     path::Path,
     process::{Child, Output, Stdio},
     time::{Duration, Instant},
@@ -10,7 +12,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use integration_tests::{
-    hosts::{self, Host, Network},
+    client::{Imap, Smtp},
+    hosts::{self, Host, Network, on_host},
     up::program,
 };
 use serde_json::Value;
@@ -26,6 +29,82 @@ fn members_whose_volume_is_unmounted_under_them_stop_and_start_only_when_it_is_b
 #[test]
 fn members_whose_volume_is_covered_by_an_empty_one_stop_and_make_no_new_cluster_in_it() -> Result<()> {
     losing_it(&["mount over"], |host, storage| host.run("mount", &["-t", "tmpfs", "empty", storage]).map(drop))
+}
+
+/// Short enough to lie in the log, and many to a megabyte.
+const MESSAGE_BYTES: usize = 60_000;
+
+#[tokio::test]
+async fn a_full_volume_refuses_new_mail_and_gives_room_again_for_what_is_expunged() -> Result<()> {
+    if !hosts::are_possible()? {
+        return Ok(());
+    }
+    let folder = tempfile::Builder::new().prefix("laniakea-volume-").tempdir()?;
+    let mut network = Network::new()?;
+    let host = network.host("alone")?;
+    let storage = folder.path().join("mount");
+    fs::create_dir(&storage)?;
+    let storage = storage.to_str().context("path")?;
+    host.run("mount", &["-t", "tmpfs", "-o", "size=24m", "volume", storage])?;
+    let mut up = start_up(&host, folder.path(), storage)?;
+    let endpoints = until_ready(folder.path(), &mut up)?;
+    let at = |service: &str| -> Result<SocketAddr> {
+        Ok(endpoints["routers"][0][service].as_str().with_context(|| service.to_owned())?.parse()?)
+    };
+    let account = format!("user1@{}", endpoints["domain"].as_str().context("domain")?);
+    on_host(&host)?;
+
+    let message = format!("Subject: full\r\n\r\n{}", format!("{}\r\n", "x".repeat(78)).repeat(MESSAGE_BYTES / 80));
+    let mut client = Imap::login(at("imap")?, &account, "secret").await?;
+    let mut kept = 0;
+    let refusal = loop {
+        let answer = client.append("INBOX", message.as_bytes()).await?;
+        if !answer.is_ok() {
+            break answer.tagged;
+        }
+        kept += 1;
+        ensure!(kept < 1_000, "24 MiB do not hold {kept} messages");
+    };
+    println!("  {kept} messages fit: {}", refusal.trim());
+    ensure!(kept > 200 && refusal.starts_with("NO [UNAVAILABLE]"), "{kept} messages, then {refusal}");
+    let mail = Smtp::connect(at("smtp")?).await?.mail("a@elsewhere.example", &[&account], message.as_bytes()).await?;
+    ensure!(mail.data[0].code == 452 && mail.data[0].text.contains("4.3.1"), "{mail:?}");
+    let config = folder.path().join("data/laniakea.yaml");
+    let status = ["cluster", "status", "--config", config.to_str().context("path")?];
+    let begin = Instant::now();
+    loop {
+        ensure!(!client.append("INBOX", message.as_bytes()).await?.is_ok(), "there is room");
+        let told = run(&host, &status)?;
+        if told.status.code() == Some(75) && String::from_utf8_lossy(&told.stderr).contains("is nearly full") {
+            break;
+        }
+        ensure!(begin.elapsed() < PATIENCE, "the status does not tell: {told:?}");
+    }
+
+    // Flags and expunges are written from the reserve, and so is the compaction that follows.
+    client.ok("SELECT INBOX").await?;
+    client.ok("STORE 1:* +FLAGS.SILENT (\\Deleted)").await?;
+    client.ok("EXPUNGE").await?;
+    let begin = Instant::now();
+    while !client.append("INBOX", message.as_bytes()).await?.is_ok() {
+        ensure!(begin.elapsed() < PATIENCE, "there is no room again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mail = Smtp::connect(at("smtp")?).await?.mail("a@elsewhere.example", &[&account], message.as_bytes()).await?;
+    ensure!(mail.data[0].is_ok(), "{mail:?}");
+    until("the status is good again", || Ok(run(&host, &status)?.status.success()))?;
+    up.kill()?;
+    up.wait()?;
+    Ok(())
+}
+
+fn until(what: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
+    let begin = Instant::now();
+    while !is_so()? {
+        ensure!(begin.elapsed() < PATIENCE, "{what}, but not in time");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
 }
 
 fn losing_it(how: &[&str], lose: impl Fn(&Host, &str) -> Result<()>) -> Result<()> {

@@ -136,6 +136,7 @@ fn cluster(home: &Home, plan: &Plan, number: u16, ports: &mut Ports) -> Result<C
         trust_from: Vec::new(),
         handoff_from: vec![IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8))],
         members,
+        reserve_bytes: ClusterSettings::RESERVE_BYTES,
         probe: ProbePolicy::default(),
         timing: ClusterTiming::default(),
         openings: Openings::default(),

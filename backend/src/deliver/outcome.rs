@@ -13,6 +13,8 @@ pub enum DeliveryOutcome {
     Elsewhere(SocketAddr),
     /// The account cannot be written to now.
     Temporary,
+    /// The storage has no room for new mail now.
+    StorageFull,
     /// The account is full.
     OverQuota,
     /// The account will never take this message.

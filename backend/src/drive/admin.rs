@@ -7,7 +7,10 @@ use laniakea_directory::{AccountId, MemberName};
 use laniakea_router::observe::{AdminRequest, AdminResponse, AdminRoutes};
 use serde_json::{Value, json};
 
-use crate::{cluster::OwnableId, drive::member::Member};
+use crate::{
+    cluster::OwnableId,
+    drive::{member::Member, quarantine::Quarantined, registry::AccessError},
+};
 
 /// Answers for one member, and through the controller for its cluster.
 pub struct MemberAdmin {
@@ -23,6 +26,8 @@ impl AdminRoutes for MemberAdmin {
             let path: Vec<&str> = request.path.split('/').collect();
             match (&request.method, path.as_slice()) {
                 (&Method::GET, ["status"]) => AdminResponse::ok(self.status()),
+                (&Method::GET, ["quarantine"]) => AdminResponse::ok(self.quarantine()),
+                (&Method::DELETE, ["quarantine", id]) => self.release(id).await,
                 (&Method::GET, ["owners"]) => self.owners().await,
                 (&Method::GET, ["ownable", id]) => match id.parse::<AccountId>() {
                     Ok(id) => self.ownable(id).await,
@@ -65,7 +70,39 @@ impl MemberAdmin {
             "shards": member.registry.open_shards().len(),
             "sessions": member.sessions(),
             "queue": queued,
+            "storage": {
+                "free": member.registry.storage().free(),
+                "full": member.registry.storage().is_full(),
+            },
+            "quarantine": self.quarantine(),
         })
+    }
+
+    /// What this member found damaged.
+    fn quarantine(&self) -> Value {
+        let quarantined = self.member.registry.quarantined();
+        let tell = |one: &Quarantined| json!({ "ownable": one.id.to_string(), "path": one.id.path(), "damage": one.damage, "since": one.since });
+        quarantined.iter().map(tell).collect()
+    }
+
+    /// Opens it, to find out whether it is whole now.
+    async fn release(&self, id: &str) -> AdminResponse {
+        let account = id.parse().map(OwnableId::Account);
+        let Ok(id) = account.or_else(|_| u8::from_str_radix(id, 16).map(OwnableId::Queue)) else {
+            return AdminResponse::error(StatusCode::BAD_REQUEST, "an account id is a UUID, a queue shard two digits");
+        };
+        match self.member.registry.try_quarantined(id).await {
+            Ok(()) => {
+                tracing::info!(ownable = %id, "released from quarantine: it is whole");
+                AdminResponse::ok(json!({ "released": true }))
+            }
+            Err(AccessError::Quarantined) => {
+                let all = self.member.registry.quarantined();
+                let damage = all.into_iter().find(|one| one.id == id).map(|one| one.damage);
+                AdminResponse::ok(json!({ "released": false, "damage": damage.unwrap_or_default() }))
+            }
+            Err(error) => AdminResponse::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        }
     }
 
     /// Has the controller drain a member, or end that, and tells who is drained then.

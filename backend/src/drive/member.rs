@@ -17,7 +17,7 @@ use crate::{
         admission::Urgency,
         clock,
         owned::Pass,
-        registry::{Access, Owner, Registry},
+        registry::{Access, AccessError, Owner, Registry},
     },
     mailbox::Account,
 };
@@ -114,6 +114,8 @@ impl Member {
         match self.registry.account(account.id, account.quota, Urgency::Awaited).await {
             Ok(Access::Here(pass)) => Ok(Place::Here(pass)),
             Ok(Access::Elsewhere(owner)) => Ok(Place::Fellow(owner)),
+            // Told once, when it was found.
+            Err(AccessError::Quarantined) => Err(Fault::Damaged),
             Err(error) => {
                 tracing::warn!(account = %account.id, login = %account.login, %error, "an account could not be opened");
                 Err(Fault::Unavailable)

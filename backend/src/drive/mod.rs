@@ -12,8 +12,10 @@ pub mod mail;
 pub mod member;
 pub mod owned;
 pub mod probe;
+pub mod quarantine;
 pub mod registry;
 pub mod run;
 pub mod session;
+pub mod storage;
 
 pub use run::{RunError, run};

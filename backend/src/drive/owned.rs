@@ -3,12 +3,9 @@
 //! What is done when is decided by [`crate::worker`]; here are the queue of work, the threads that may block, the deadlines,
 //! and the handles of sessions. Readers never ask the task: they read the published value.
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tokio::{
@@ -20,7 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::{Epoch, Grant, Moment, OwnableId},
-    drive::control::{self, ClusterHandle, Fenced},
+    drive::{
+        control::{self, ClusterHandle, Fenced},
+        storage::Storage,
+    },
     store::{Batch, Reader, fs::RealFs},
     worker::{
         Closing, CommitError, End, Job, RecoverError, ReplayError, Snapshotted, State, Step, Tidied, Tidy, Worker,
@@ -48,6 +48,7 @@ struct Shared<S: State> {
     jobs: mpsc::Sender<Job<S>>,
     published: watch::Sender<Arc<S>>,
     reader: Reader<RealFs>,
+    storage: Storage,
     passes: AtomicUsize,
     pass_left: Notify,
     draining: AtomicBool,
@@ -92,14 +93,14 @@ impl<S: State> Owned<S> {
     /// The log is damaged, unreadable, or this member was fenced meanwhile. The caller gives the grant back.
     pub async fn open(
         fs: Arc<RealFs>,
-        storage: &Path,
+        storage: &Storage,
         grant: Grant,
         cluster: ClusterHandle,
         timing: WorkerTiming,
         prepare: impl FnOnce(&mut S) + Send + 'static,
     ) -> Result<Self, RecoverError> {
         let (id, epoch) = (grant.ownable(), grant.epoch());
-        let directory = storage.join(id.path());
+        let directory = storage.path().join(id.path());
         let recovery = spawn_blocking(move || recover::<S, _>(fs, &directory, id, epoch))
             .await
             .map_err(|_| ReplayError("the recovery panicked".into()))??;
@@ -113,6 +114,7 @@ impl<S: State> Owned<S> {
             jobs,
             published: watch::Sender::new(Arc::new(worker.state().clone())),
             reader,
+            storage: storage.clone(),
             passes: AtomicUsize::new(0),
             pass_left: Notify::new(),
             draining: AtomicBool::new(false),
@@ -196,6 +198,12 @@ impl<S: State> Owned<S> {
     #[must_use]
     pub fn reader(&self) -> &Reader<RealFs> {
         &self.shared.reader
+    }
+
+    /// Whether the storage has room for so many bytes of new mail. What frees room may be written without it.
+    #[must_use]
+    pub fn admits(&self, bytes: u64) -> bool {
+        self.shared.storage.admit(bytes)
     }
 
     /// Cancelled when sessions should leave because the controller wants the ownership back.

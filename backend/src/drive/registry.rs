@@ -3,13 +3,7 @@
 //! One entry per thing being opened or open; concurrent openers share one claim and one recovery. An entry leaves when
 //! its worker has ended, after the ownership was given back.
 
-use std::{
-    hash::Hash,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{hash::Hash, net::SocketAddr, sync::Arc, time::Duration};
 
 use dashmap::DashMap;
 use futures_util::{StreamExt, stream};
@@ -28,6 +22,8 @@ use crate::{
         admission::{Admission, Crowded, Urgency},
         control::{ClaimError, ClusterHandle},
         owned::{Owned, Pass},
+        quarantine::{Quarantine, Quarantined},
+        storage::Storage,
     },
     mailbox::Account,
     queue::Queue,
@@ -67,9 +63,12 @@ pub enum AccessError {
     /// Too many others are being opened.
     #[error(transparent)]
     Crowded(#[from] Crowded),
-    /// Its files are damaged or unreadable.
+    /// Its files are unreadable now.
     #[error(transparent)]
     Recover(#[from] RecoverError),
+    /// Its files are damaged, and kept as they are until a person has looked.
+    #[error("open: it is damaged, and in quarantine")]
+    Quarantined,
     /// It was being given back for too long.
     #[error("open: it is still being given back")]
     Busy,
@@ -87,7 +86,8 @@ pub struct Registry {
 #[derive(Clone)]
 struct Opener {
     fs: Arc<RealFs>,
-    storage: Arc<Path>,
+    storage: Storage,
+    quarantine: Arc<Quarantine>,
     cluster: ClusterHandle,
     timing: WorkerTiming,
     admission: Arc<Admission>,
@@ -110,7 +110,7 @@ impl Registry {
     /// An empty table. `patience` bounds how long [`Registry::account`] waits for an account that is being given back.
     #[must_use]
     pub fn new(
-        storage: PathBuf,
+        storage: Storage,
         cluster: ClusterHandle,
         timing: WorkerTiming,
         patience: Duration,
@@ -121,7 +121,8 @@ impl Registry {
         Self {
             opener: Opener {
                 fs,
-                storage: storage.into(),
+                storage,
+                quarantine: Arc::default(),
                 cluster,
                 timing,
                 admission,
@@ -138,6 +139,39 @@ impl Registry {
     #[must_use]
     pub fn cluster(&self) -> &ClusterHandle {
         &self.opener.cluster
+    }
+
+    /// The storage that everything is on.
+    #[must_use]
+    pub fn storage(&self) -> &Storage {
+        &self.opener.storage
+    }
+
+    /// What cannot be opened here because it is damaged.
+    #[must_use]
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        self.opener.quarantine.all()
+    }
+
+    /// Tries at once to open what was damaged, and gives it back if that succeeds: whoever wants it opens it as it should be.
+    ///
+    /// # Errors
+    /// [`AccessError::Quarantined`] if it is damaged still; else see [`AccessError`].
+    pub async fn try_quarantined(&self, id: OwnableId) -> Result<(), AccessError> {
+        self.opener.quarantine.forgive(id);
+        match id {
+            OwnableId::Account(account) => match self.account(account, None, Urgency::Awaited).await? {
+                Access::Here(pass) => pass.recall(),
+                Access::Elsewhere(_) => {}
+            },
+            OwnableId::Queue(number) => match self.shard(number).await? {
+                Access::Here(pass) => pass.recall(),
+                Access::Elsewhere(_) => {}
+            },
+        }
+        // A fellow has it open: then it is whole.
+        self.opener.quarantine.leave(id);
+        Ok(())
     }
 
     /// Opens an account here, or says who owns it. The quota, in bytes, is the directory's and holds as long as the
@@ -322,6 +356,9 @@ impl Opener {
         prepare: impl FnOnce(&mut S) + Send + 'static,
         recalled: &CancellationToken,
     ) -> Result<Owned<S>, Opening> {
+        if self.quarantine.holds(id) {
+            return Err(Opening::Failed(AccessError::Quarantined));
+        }
         let claim = match self.cluster.claim(id).await {
             Ok(claim) => claim,
             Err(error @ (ClaimError::Draining | ClaimError::Leaving)) => {
@@ -352,11 +389,20 @@ impl Opener {
         };
         let opened =
             Owned::open(Arc::clone(&self.fs), &self.storage, grant, self.cluster.clone(), self.timing, prepare).await;
-        opened.map_err(|error| {
-            tracing::error!(ownable = %id, %error, "could not open what was granted");
-            self.cluster.release(id, epoch);
-            Opening::Failed(error.into())
-        })
+        match opened {
+            Ok(owned) => {
+                self.quarantine.leave(id);
+                Ok(owned)
+            }
+            Err(error) => {
+                let is_damaged = self.quarantine.enter(id, &error);
+                if !is_damaged {
+                    tracing::error!(ownable = %id, %error, "could not open what was granted");
+                }
+                self.cluster.release(id, epoch);
+                Err(Opening::Failed(if is_damaged { AccessError::Quarantined } else { error.into() }))
+            }
+        }
     }
 }
 

@@ -43,7 +43,8 @@ impl World {
         }
         let timing = WorkerTiming { idle_release: PATIENCE, commit: PATIENCE, grace: Duration::from_secs(1) };
         let openings = Openings { at_once: 1, waiting_max: 10 };
-        let registry = Arc::new(Registry::new(folder.path().join("storage"), one, timing, PATIENCE, openings));
+        let registry =
+            Arc::new(Registry::new(Storage::new(folder.path().join("storage"), 0), one, timing, PATIENCE, openings));
         Self { folder, registry, fellow }
     }
 

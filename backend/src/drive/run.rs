@@ -33,6 +33,7 @@ use crate::drive::{
     member::Member,
     probe::Report,
     registry::Registry,
+    storage::Storage,
 };
 use crate::worker::WorkerTiming;
 
@@ -125,9 +126,11 @@ pub async fn run(config: &Config, name: &str, orders: Orders) -> Result<(), RunE
     let fenced = seat.fenced();
     let timing = cluster.timing;
     let worker = WorkerTiming { idle_release: timing.idle_release, commit: timing.commit, grace: timing.release / 2 };
+    let storage = Storage::new(cluster.storage.clone(), cluster.reserve_bytes);
+    tokio::spawn(storage.clone().watch());
     let member = Arc::new(Member {
         cluster_name: ClusterName::new(&cluster.name),
-        registry: Registry::new(cluster.storage.clone(), seat.clone(), worker, timing.claim, cluster.openings),
+        registry: Registry::new(storage, seat.clone(), worker, timing.claim, cluster.openings),
         front: front.clone(),
         ticket_key,
         sessions: AtomicUsize::new(0),

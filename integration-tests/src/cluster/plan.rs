@@ -120,6 +120,7 @@ pub fn write(folder: &Path, plan: &Plan, front: IpAddr, members: &[(String, IpAd
             trust_from: Vec::new(),
             handoff_from: vec!["10.0.0.0/8".parse()?],
             members: members.iter().map(|(name, address)| member(name, *address)).collect(),
+            reserve_bytes: ClusterSettings::RESERVE_BYTES,
             probe: ProbePolicy::default(),
             timing: ClusterTiming::default(),
             openings: Default::default(),

@@ -13,6 +13,8 @@ pub enum Fault {
     Maintenance,
     /// The account may not be used.
     Disabled,
+    /// The account's files are damaged, and wait for a person.
+    Damaged,
     /// The account has too many connections.
     TooManyConnections,
     /// Our mistake.
@@ -21,11 +23,12 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, in the order of declaration.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::BadCredentials,
         Self::Unavailable,
         Self::Maintenance,
         Self::Disabled,
+        Self::Damaged,
         Self::TooManyConnections,
         Self::Internal,
     ];
@@ -38,6 +41,7 @@ impl Fault {
             Self::Unavailable => "unavailable",
             Self::Maintenance => "maintenance",
             Self::Disabled => "disabled",
+            Self::Damaged => "damaged",
             Self::TooManyConnections => "too-many-connections",
             Self::Internal => "internal",
         }
@@ -52,6 +56,7 @@ impl Fault {
             // The user cannot mend it, waiting can.
             Self::Maintenance => "NO [UNAVAILABLE] account under maintenance, try again later",
             Self::Disabled => "NO [CONTACTADMIN] account disabled",
+            Self::Damaged => "NO [CONTACTADMIN] account damaged, its administrator has to look",
             Self::TooManyConnections => "NO [LIMIT] too many connections for this account",
             Self::Internal => "NO [SERVERBUG] internal error",
         }
@@ -65,6 +70,7 @@ impl Fault {
             Self::Unavailable => "-ERR [SYS/TEMP] temporarily unavailable, try again",
             Self::Maintenance => "-ERR [SYS/TEMP] account under maintenance, try again later",
             Self::Disabled => "-ERR [SYS/PERM] account disabled",
+            Self::Damaged => "-ERR [SYS/PERM] account damaged, its administrator has to look",
             // Another session may end at any moment: `IN-USE` is what clients retry on (RFC 2449 §8.1.1).
             Self::TooManyConnections => "-ERR [IN-USE] too many connections for this account",
             Self::Internal => "-ERR [SYS/TEMP] internal error",

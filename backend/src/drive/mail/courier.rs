@@ -185,6 +185,9 @@ impl Courier {
                 DeliveryOutcome::Delivered => Err(Outcome::Delivered),
                 DeliveryOutcome::Elsewhere(owner) => Ok(Routed { place, account, hop: NextHop::Owner(owner) }),
                 DeliveryOutcome::Temporary => Err(Outcome::unavailable()),
+                DeliveryOutcome::StorageFull => {
+                    Err(Outcome::Temporary(Reply::new(452, (4, 3, 1), "the storage is full")))
+                }
                 DeliveryOutcome::OverQuota => Err(Outcome::OverQuota),
                 DeliveryOutcome::Refused => Err(Outcome::Permanent(Reply::new(550, (5, 2, 0), "account refuses mail"))),
             };

@@ -43,7 +43,11 @@ async fn deliver_once(member: &Member, account: &AccountRecord, delivery: &Deliv
         Ok(Access::Here(pass)) => pass,
         Ok(Access::Elsewhere(owner)) => return Some(DeliveryOutcome::Elsewhere(owner.handoff)),
         Err(
-            error @ (AccessError::Claim(_) | AccessError::Crowded(_) | AccessError::Recover(_) | AccessError::Busy),
+            error @ (AccessError::Claim(_)
+            | AccessError::Crowded(_)
+            | AccessError::Recover(_)
+            | AccessError::Quarantined
+            | AccessError::Busy),
         ) => {
             tracing::info!(account = %account.id, %error, "a delivery waits: the account cannot be opened");
             return Some(DeliveryOutcome::Temporary);
@@ -69,7 +73,8 @@ async fn deliver_once(member: &Member, account: &AccountRecord, delivery: &Deliv
             Some(DeliveryOutcome::Temporary)
         }
         Err(CommitError::Closed) => None,
-        Err(error @ (CommitError::Fenced | CommitError::Storage | CommitError::Full | CommitError::Busy)) => {
+        Err(CommitError::Full) => Some(DeliveryOutcome::StorageFull),
+        Err(error @ (CommitError::Fenced | CommitError::Storage | CommitError::Busy)) => {
             tracing::info!(account = %account.id, %error, "a delivery waits: it could not be committed");
             Some(DeliveryOutcome::Temporary)
         }

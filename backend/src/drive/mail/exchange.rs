@@ -94,7 +94,7 @@ impl MemberExchange {
         };
         match self.service.spool.accept(entry, message.content.clone()).await {
             Ok((shard, id)) => Reply::new(250, (2, 0, 0), format!("queued as {shard:02x}.{id}")),
-            Err(SpoolError::Full) => Reply::new(452, (4, 3, 1), "the queue is full"),
+            Err(SpoolError::Full) => Reply::new(452, (4, 3, 1), "the storage or the queue is full"),
             // Drained, or about to leave: others have the queue.
             Err(SpoolError::NoShard) => {
                 let fellows = self.service.member.registry.fellows();

@@ -34,6 +34,7 @@ use crate::{
         clock,
         control::{ClusterHandle, ControlSettings},
         registry::{Access, Registry},
+        storage::Storage,
     },
     mailbox::MailboxName,
     queue::NewEntry,
@@ -155,7 +156,13 @@ impl Node {
             let seat = ClusterHandle::start(control).await.unwrap();
             let member = Arc::new(Member {
                 cluster_name: ClusterName::new(cluster),
-                registry: Registry::new(folder.join(cluster), seat, worker, timing.claim, Default::default()),
+                registry: Registry::new(
+                    Storage::new(folder.join(cluster), 0),
+                    seat,
+                    worker,
+                    timing.claim,
+                    Default::default(),
+                ),
                 front: front.clone(),
                 ticket_key: TicketKey::new(&[7; 32]),
                 sessions: AtomicUsize::new(0),

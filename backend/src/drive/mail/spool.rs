@@ -249,6 +249,9 @@ async fn accept_into(shard: u8, owned: &Owned<Queue>, entry: NewEntry, content: 
     if owned.state().len() >= ENTRIES_MAX {
         return Err(Refusal::Elsewhere(SpoolError::Full));
     }
+    if !owned.admits(content.len() as u64) {
+        return Err(Refusal::Final(SpoolError::Full));
+    }
     let accepted = owned.update(move |queue, batch| {
         let id = queue.next_id();
         let change = QueueChange::Accepted { id, entry };

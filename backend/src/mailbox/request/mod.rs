@@ -115,6 +115,27 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// How many bytes of mail it adds.
+    #[must_use]
+    pub fn content_bytes(&self) -> u64 {
+        match self {
+            Self::Append { messages, .. } => messages.iter().map(|message| message.body.bytes().len() as u64).sum(),
+            Self::Deliver { message, .. } => message.body.bytes().len() as u64,
+            Self::Store { .. }
+            | Self::Expunge { .. }
+            | Self::Remove { .. }
+            | Self::Copy { .. }
+            | Self::Move { .. }
+            | Self::Create { .. }
+            | Self::Rename { .. }
+            | Self::Delete { .. }
+            | Self::Subscribe { .. }
+            | Self::TakeRecent { .. } => 0,
+        }
+    }
+}
+
 /// What an account answers. Not to be told to anybody before the changes are durable and validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {

@@ -8,6 +8,7 @@ use laniakea_backend::{
         control::ClusterHandle,
         owned::Pass,
         registry::{Access, Registry},
+        storage::Storage,
     },
     mailbox::{Account, BodyRecord, Flag, FlagChange, Flags, MailboxName, NewMessage, Reply, Request, SystemFlag, Uid},
     worker::WorkerTiming,
@@ -36,7 +37,8 @@ impl Owner {
         cluster.changes().wait_for(|view| view.registered).await?;
         let worker =
             WorkerTiming { idle_release: timing.idle_release, commit: timing.commit, grace: timing.release / 2 };
-        let registry = Registry::new(storage, cluster.clone(), worker, timing.claim, Default::default());
+        let registry =
+            Registry::new(Storage::new(storage, 0), cluster.clone(), worker, timing.claim, Default::default());
         Ok(Self { cluster, registry, open: RwLock::default() })
     }
 
