@@ -102,9 +102,7 @@ pub struct Load {
 /// # Errors
 /// If a process cannot be started, or a claim is not granted.
 pub async fn measure(claims: &Claims, program: &Path) -> Result<Report> {
-    let folder = tempfile::tempdir()?;
-    initialise_storage(&folder.path().join("storage"), &ClusterName::new(CLUSTER))?;
-    std::fs::write(folder.path().join("key"), [7; 32])?;
+    let folder = prepare()?;
     let mut controller = Controller::start(program, folder.path()).await?;
     let members = start_members(folder.path(), claims.members).await?;
     let first = members.first().context("at least one member")?;
@@ -166,12 +164,20 @@ fn echo(listener: TcpListener) -> Result<()> {
     })
 }
 
+/// Storage and key of a new cluster.
+pub(super) fn prepare() -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    initialise_storage(&folder.path().join("storage"), &ClusterName::new(CLUSTER))?;
+    std::fs::write(folder.path().join("key"), [7; 32])?;
+    Ok(folder)
+}
+
 fn settings(folder: &Path, member: &str) -> ControlSettings {
     member_settings(folder.join("storage"), folder.join("key"), member)
 }
 
 /// The controller's process, seen from outside.
-struct Controller {
+pub(super) struct Controller {
     process: Child,
     ask: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
@@ -179,7 +185,7 @@ struct Controller {
 }
 
 impl Controller {
-    async fn start(program: &Path, folder: &Path) -> Result<Self> {
+    pub(super) async fn start(program: &Path, folder: &Path) -> Result<Self> {
         let mut process = Command::new(program)
             .arg("controller")
             .arg(folder)
@@ -194,20 +200,20 @@ impl Controller {
         Ok(Self { process, ask, answers, echo })
     }
 
-    async fn cpu(&mut self) -> Result<Duration> {
+    pub(super) async fn cpu(&mut self) -> Result<Duration> {
         self.ask.write_all(b"cpu\n").await?;
         let answer = self.answers.next_line().await?.context("the controller ended")?;
         Ok(Duration::from_nanos(answer.parse()?))
     }
 
-    async fn stop(mut self) -> Result<()> {
+    pub(super) async fn stop(mut self) -> Result<()> {
         drop(self.ask);
         ensure!(self.process.wait().await?.success(), "the controller failed");
         Ok(())
     }
 }
 
-async fn start_members(folder: &Path, count: usize) -> Result<Vec<ClusterHandle>> {
+pub(super) async fn start_members(folder: &Path, count: usize) -> Result<Vec<ClusterHandle>> {
     let mut members = Vec::new();
     for number in 0..count {
         members.push(ClusterHandle::start(settings(folder, &format!("member-{number}"))).await?);
@@ -220,13 +226,16 @@ async fn start_members(folder: &Path, count: usize) -> Result<Vec<ClusterHandle>
 }
 
 /// An account nobody has claimed yet. Its id is spread like the random ones of a directory.
-fn fresh(next: &AtomicU64) -> OwnableId {
-    let number = next.fetch_add(1, Ordering::Relaxed);
+pub(super) fn fresh(next: &AtomicU64) -> OwnableId {
+    numbered(next.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(super) fn numbered(number: u64) -> OwnableId {
     let spread = u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     OwnableId::Account(AccountId(uuid::Uuid::from_u128(spread)))
 }
 
-async fn claim(member: &ClusterHandle, account: OwnableId) -> Result<Epoch> {
+pub(super) async fn claim(member: &ClusterHandle, account: OwnableId) -> Result<Epoch> {
     match member.claim(account).await? {
         Claim::Granted(grant) => Ok(grant.epoch()),
         Claim::Owned { member, .. } => bail!("{account} is owned by {member} already"),
@@ -234,7 +243,7 @@ async fn claim(member: &ClusterHandle, account: OwnableId) -> Result<Epoch> {
 }
 
 /// Claims `count` accounts, each member its share, many at a time.
-async fn own(members: &[ClusterHandle], next: &Arc<AtomicU64>, count: u64) -> Result<()> {
+pub(super) async fn own(members: &[ClusterHandle], next: &Arc<AtomicU64>, count: u64) -> Result<()> {
     let workers = OWNING_AT_ONCE * members.len();
     let share = count.div_ceil(workers as u64);
     let workers = members.iter().cycle().take(workers).map(|member| {

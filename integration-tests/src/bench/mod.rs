@@ -3,12 +3,14 @@
 //! - [`claims`]: how fast a controller grants, and how long a claim takes beside a bare round trip over TCP.
 //! - [`growth`]: what an operation costs as a cluster grows, and what its controller has of that.
 //! - [`locks`]: the same mail under a file lock for every operation, and by one owner.
+//! - [`takeover`]: a member that owns a hundred thousand accounts dies, and another claims them all at once.
 
 pub mod claims;
 mod cpu;
 pub mod growth;
 pub mod locks;
 mod spread;
+pub mod takeover;
 
 pub use cpu::{ProcessCpu, own_cpu};
 pub use spread::Spread;

@@ -8,6 +8,7 @@ use integration_tests::bench::{
     claims::{self, Claims},
     growth::{self, Growth},
     locks::{self, Keeper, Locks},
+    takeover::{self, Takeover},
 };
 
 /// Benchmarks whose ratios are in BENCHMARKS.md. Build for release before believing them.
@@ -26,6 +27,7 @@ Examples:
   bench claims
   bench claims --members 8 --owned 1000000 --at-once 64 --at-once 1024 --json
   bench growth --members 1 --members 8 --rounds 3
+  bench takeover
   bench locks --storage /tmp
   bench locks --storage /mnt/a /mnt/b /mnt/c --contend";
 
@@ -37,6 +39,8 @@ enum What {
     Growth(Growth),
     /// The same mail under a file lock for every operation, and by one owner.
     Locks(Locks),
+    /// The death of a member that owns a hundred thousand accounts, which another claims all at once.
+    Takeover(Takeover),
     /// A process of `locks`.
     #[command(hide = true)]
     Keeper { settings: String },
@@ -60,6 +64,10 @@ async fn main() -> Result<()> {
         What::Locks(what) => {
             let report = locks::measure(&what, &claims::this_program()?).await?;
             if bench.json { print_json(&report) } else { print_locks(&report) }
+        }
+        What::Takeover(what) => {
+            let report = takeover::measure(&what, &claims::this_program()?).await?;
+            if bench.json { print_json(&report) } else { print_takeover(&report) }
         }
         What::Keeper { settings } => locks::keep(serde_json::from_str::<Keeper>(&settings)?).await,
         What::Controller { folder } => claims::be_controller(&folder).await,
@@ -107,6 +115,14 @@ fn print_growth(sizes: &[growth::Size]) -> Result<()> {
         ];
         println!("{}", row.map(|cell| format!("{cell:>12}")).concat());
     }
+    Ok(())
+}
+
+fn print_takeover(report: &takeover::Report) -> Result<()> {
+    let takeover::Report { granted, all_s, longest_claim_ms, longest_tick_ms, controller_cpu_ms } = report;
+    println!("granted to another after {:.0} ms (p50), {:.0} ms (p99)", granted.p50_us / 1e3, granted.p99_us / 1e3);
+    println!("all granted after {all_s:.2} s, for {controller_cpu_ms:.0} ms of the controller's processor time");
+    println!("a bystander waited {longest_claim_ms:.0} ms for a claim and {longest_tick_ms:.0} ms for a tick at most");
     Ok(())
 }
 
