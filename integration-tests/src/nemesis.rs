@@ -14,6 +14,9 @@ use crate::{
 /// How long it may take, at most, until everything is well after the last fault is gone. A bound on a busy machine.
 const HEALED: Duration = Duration::from_secs(60);
 
+/// How long a fault goes on after a takeover: long enough for clients to work at the new owner.
+const SETTLED: Duration = Duration::from_millis(500);
+
 /// Everything that can happen to one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -73,7 +76,7 @@ impl Fault {
         Self::Stale,
     ];
 
-    /// How long it lasts: longer than it takes the others to act on it.
+    /// How long it lasts, if nobody takes over: longer than it takes the others to act on it.
     #[must_use]
     pub fn lasts(self) -> Duration {
         let milliseconds = match self {
@@ -164,7 +167,9 @@ async fn strike_inside(cluster: &mut Cluster, ledger: &Ledger, fault: Fault, of_
             outage = Some(outage.unwrap_or(0.0_f64).max(served.as_secs_f64()));
         }
     }
-    tokio::time::sleep(fault.lasts().saturating_sub(begin.elapsed())).await;
+    // Where others serve what it owned, they have acted on it.
+    let rest = if outage.is_some() { SETTLED } else { fault.lasts().saturating_sub(begin.elapsed()) };
+    tokio::time::sleep(rest).await;
     let gone = Instant::now();
     heal(cluster, index).await?;
     for account in cluster.accounts() {

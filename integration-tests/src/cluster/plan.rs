@@ -49,11 +49,20 @@ pub struct Plan {
     pub clocks: Vec<i64>,
     /// What members are started under, such as `faketime`; by member.
     pub wrappers: Vec<Vec<String>>,
+    /// Whether members probe the storage each time they start, which takes three seconds.
+    pub probe: ProbePolicy,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { members: 3, accounts: 6, storage: Storage::Folder, clocks: Vec::new(), wrappers: Vec::new() }
+        Self {
+            members: 3,
+            accounts: 6,
+            storage: Storage::Folder,
+            clocks: Vec::new(),
+            wrappers: Vec::new(),
+            probe: ProbePolicy::default(),
+        }
     }
 }
 
@@ -121,7 +130,7 @@ pub fn write(folder: &Path, plan: &Plan, front: IpAddr, members: &[(String, IpAd
             handoff_from: vec!["10.0.0.0/8".parse()?],
             members: members.iter().map(|(name, address)| member(name, *address)).collect(),
             reserve_bytes: ClusterSettings::RESERVE_BYTES,
-            probe: ProbePolicy::default(),
+            probe: plan.probe,
             timing: ClusterTiming::default(),
             openings: Default::default(),
         }],
