@@ -366,10 +366,15 @@ async fn pass_on<S: Service>(
         None => nameless(account)?,
     };
     let dialler = member.front.routes.dialler();
-    let answer = match S::PROTOCOL {
-        Protocol::Pop3 => pop3_to_member(dialler, owner.handoff, &onward, &request).await,
-        _ => imap_to_member(dialler, owner.handoff, &onward, &request).await,
+    let ask = async |onward: &Preamble| match S::PROTOCOL {
+        Protocol::Pop3 => pop3_to_member(dialler, owner.handoff, onward, &request).await,
+        _ => imap_to_member(dialler, owner.handoff, onward, &request).await,
     };
+    let mut answer = ask(&onward).await;
+    if let (Ok(MemberLogin::Refused { fault: Fault::Unavailable, .. }), Some(_)) = (&answer, login) {
+        // Its clock may be too far from ours for the ticket: it verifies the login itself.
+        answer = ask(&Preamble { ticket: None, ..onward }).await;
+    }
     match answer {
         Ok(MemberLogin::LoggedIn { stream, reply_line, unread }) => {
             tracing::info!(session = %preamble.session, account = %account.id, owner = %owner.member, "connection passed on to the owner");

@@ -296,6 +296,25 @@ async fn moved_is_followed_with_its_ticket_and_remembered() {
 }
 
 #[tokio::test]
+async fn an_owner_that_refuses_the_ticket_verifies_the_login_itself() {
+    let (member, owner) = (FakeMember::start().await, FakeMember::start().await);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    *member.owner.lock().unwrap() = Some(listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut first, _) = listener.accept().await.unwrap();
+        assert!(receive_preamble(&mut first).await.unwrap().ticket.is_some());
+        first.write_all(b"* BYE [UNAVAILABLE] not by this clock\r\n").await.unwrap();
+        owner.serve(listener.accept().await.unwrap().0).await;
+    });
+    let rig = Rig::new(&[member.address], &[]).await;
+    let mut client = rig.connect(Service::Imap).await;
+    client.hears_greeting().await;
+    client.says("a1 LOGIN eve wonder\r\n").await.unwrap();
+    client.hears("a1 OK [CAPABILITY IMAP4rev1] eve").await;
+    assert_eq!(member.seen.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn unknown_accounts_and_wrong_passwords_look_alike_to_the_byte() {
     let member = FakeMember::start().await;
     let rig = Rig::new(&[member.address], &[]).await;

@@ -130,7 +130,7 @@ impl Journey<'_> {
     /// Tries one member; `None` if another try is to follow.
     async fn try_one(&self, target: Target, attempts: &mut Attempts) -> Option<Result<Reached, Fault>> {
         let routes = &self.context.routes;
-        let member = target.member;
+        let (member, by_ticket) = (target.member, target.ticket.is_some());
         let began = Instant::now();
         let said = timeout_at(attempts.until().into(), self.dial_or_doubt(target)).await.ok()?;
         let now = Instant::now();
@@ -147,6 +147,10 @@ impl Journey<'_> {
                 }
                 // The cluster has not noticed yet that its owner is down: give it a moment.
                 if routes.is_up(moved.owner) { attempts.on_moved(now, moved) } else { attempts.on_unavailable(now) }
+            }
+            Ok(MemberLogin::Refused { fault: Fault::Unavailable, .. }) if by_ticket => {
+                routes.on_reached(member);
+                attempts.on_ticket_refused(member);
             }
             Ok(MemberLogin::Refused { fault: Fault::Unavailable, .. }) => {
                 routes.on_reached(member);

@@ -109,6 +109,12 @@ impl Attempts {
         }
     }
 
+    /// The owner does not take the ticket that another member gave us for it: their clocks may be too far apart. It is asked
+    /// again without, and verifies the login itself.
+    pub fn on_ticket_refused(&mut self, owner: SocketAddr) {
+        self.queue.push_front(Target { member: owner, ticket: None });
+    }
+
     /// A member answered that it cannot serve the account at the moment. All others may wait for the same thing, but it
     /// may also be the only one that does not reach the storage: after a pause the next one is asked.
     pub fn on_unavailable(&mut self, now: Instant) {
@@ -187,6 +193,19 @@ mod tests {
             assert_eq!(attempts.next(now), Next::Dial(Target { member: member(port), ticket }));
         }
         attempts.on_moved(now, moved(4));
+        assert_eq!(attempts.next(now), Next::Wait(now + ROUND_PAUSE));
+    }
+
+    #[test]
+    fn an_owner_that_refuses_the_ticket_is_asked_without_at_once() {
+        let now = Instant::now();
+        let mut attempts = Attempts::new(now, EVEN);
+        attempts.on_plan(vec![member(1), member(2)]);
+        attempts.on_moved(now, moved(3));
+        assert!(matches!(attempts.next(now), Next::Dial(Target { ticket: Some(_), .. })));
+        attempts.on_ticket_refused(member(3));
+        assert_eq!(attempts.next(now), dial(3));
+        attempts.on_unavailable(now);
         assert_eq!(attempts.next(now), Next::Wait(now + ROUND_PAUSE));
     }
 
