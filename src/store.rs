@@ -1,5 +1,6 @@
 //! `laniakea store`: read what is on a storage and tell whether it is whole.
 
+mod export;
 mod quarantine;
 
 use std::{
@@ -55,6 +56,7 @@ Exit code 78 if anything is damaged.")]
         /// Its directory.
         directory: PathBuf,
     },
+    Export(export::Export),
     #[command(subcommand)]
     Quarantine(quarantine::Quarantine),
     Init(Initialise),
@@ -70,6 +72,7 @@ impl Store {
                     dump(&RealFs::default(), &directory, needed(&directory).as_deref(), &mut io::stdout().lock());
                 judge(&directory, audit).map(|_| ())
             }
+            Self::Export(export) => export.run(),
             Self::Quarantine(command) => command.run(),
             Self::Init(initialise) => initialise.run(),
             Self::Probe(probe) => probe.run(),

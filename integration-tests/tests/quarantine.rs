@@ -53,6 +53,22 @@ async fn a_damaged_account_is_kept_for_a_person_and_mail_for_it_waits() -> Resul
     ensure!(listed[0]["directory"] == folder.to_str().unwrap() && listed[0]["cluster"] == "cluster-1", "{listed}");
     ensure!(contents(&folder)? == before, "something was written to what is damaged");
 
+    // What is behind the damage as well as what is in front of it.
+    for format in ["maildir", "mbox"] {
+        let to = up.data().join(format);
+        let export = ["store", "export", "--format", format, "--json"];
+        let exported = Command::new(program()?).args(export).arg(&folder).arg(&to).output()?;
+        ensure!(exported.status.code() == Some(78), "{exported:?}");
+        let told = json(&exported)?;
+        ensure!(told["messages"] == 2 && told["damage"].as_array().is_some_and(|all| all.len() == 1), "{told}");
+        let files = if format == "maildir" { contents(&to.join("cur"))? } else { contents(&to)? };
+        let mail: Vec<u8> = files.into_iter().flat_map(|(_, bytes)| bytes).collect();
+        let mail = String::from_utf8(mail)?;
+        let has = |number: u32| mail.contains(&format!("body of number {number}"));
+        ensure!(has(1) && has(3) && !has(2), "{mail}");
+    }
+    ensure!(contents(&folder)? == before, "something was written to what is damaged");
+
     let still = laniakea(&up, &["store", "quarantine", "release", &damaged])?;
     ensure!(still.status.code() == Some(78), "it is not whole: {}", String::from_utf8_lossy(&still.stderr));
     flip(&segment, place)?;

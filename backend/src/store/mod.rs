@@ -27,12 +27,14 @@ pub mod fs;
 mod log;
 mod moves;
 mod recover;
+mod salvage;
 
 pub use batch::Batch;
 pub use blob::{BodyRef, Reader};
 pub use fs::{Fs, FsFile, RealFs, SimulatedFs};
 pub use log::{Appended, Contents, Limits, Log, SnapshotDone, SnapshotJob, Stored, Synced, Upkeep, WriteError};
 pub use recover::{Damage, OpenError, Record, Recovered, Report, look};
+pub use salvage::{Salvaged, salvage};
 
 #[cfg(test)]
 mod churn_test;

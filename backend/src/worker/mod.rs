@@ -26,7 +26,7 @@ mod worker_test;
 pub use account::perform_in;
 pub use error::{CommitError, RecoverError, ReplayError};
 pub use machine::{Answers, End, Finish, Job, Step, Worker, WorkerTiming};
-pub use recovery::{Recovery, bodies_named, recover};
+pub use recovery::{Recovery, Rescued, bodies_named, recover, rescue};
 pub use task::{Closing, Snapshot, Snapshotted, Tidied, Tidy, Unsynced, Write, Written};
 
 use crate::{

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use super::{RecoverError, State, Worker, WorkerTiming};
 use crate::{
     cluster::{Epoch, Moment, OwnableId},
-    store::{BodyRef, Fs, Log, Reader, Recovered, look},
+    store::{BodyRef, Fs, Log, Reader, Record, Recovered, Salvaged, look, salvage},
 };
 
 /// What was read back. Read rule: nobody may see it before a tick begun after [`recover`] returned has succeeded.
@@ -42,6 +42,38 @@ pub fn bodies_named<S: State, F: Fs>(
     let mut bodies = Vec::new();
     build_up::<S>(&recovered, id)?.for_each_body(&mut |body| bodies.push(reader.locate(body)));
     Ok(bodies)
+}
+
+/// What could be read of something, perhaps damaged.
+pub struct Rescued<S: State, F: Fs> {
+    /// The state as far as it is known.
+    pub state: S,
+    /// Changes that do not fit the state, since others in front of them are lost.
+    pub misfits: Vec<Record>,
+    /// Where it was read from, and what is damaged there.
+    pub salvaged: Salvaged<F>,
+}
+
+/// Reads what can be read of a log that may be damaged, for a person. Only reads; blocks.
+///
+/// # Errors
+/// The log is unreadable, of a newer program, or none of its snapshots is understood.
+pub fn rescue<S: State, F: Fs>(fs: Arc<F>, directory: &Path, id: OwnableId) -> Result<Rescued<S, F>, RecoverError> {
+    let mut salvaged = salvage(fs, directory)?;
+    let mut state = match salvaged.snapshot.take() {
+        Some(bytes) => S::decode_snapshot(&bytes)?,
+        None => S::fresh(&id),
+    };
+    let mut misfits = Vec::new();
+    for record in std::mem::take(&mut salvaged.records) {
+        // A change that does not fit may leave half of itself behind.
+        let before = state.clone();
+        if state.replay(&record.payload, record.body).is_err() {
+            state = before;
+            misfits.push(record);
+        }
+    }
+    Ok(Rescued { state, misfits, salvaged })
 }
 
 /// The state that a log tells.

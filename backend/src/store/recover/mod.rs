@@ -187,7 +187,7 @@ pub fn recover<F: Fs>(fs: &F, dir: &Path, epoch: u128, own: Option<Own>) -> Resu
 }
 
 /// The names of the log's files, in order; none where there is no log.
-fn names_in<F: Fs>(fs: &F, dir: &Path) -> io::Result<Vec<Name>> {
+pub fn names_in<F: Fs>(fs: &F, dir: &Path) -> io::Result<Vec<Name>> {
     match fs.list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         other => {
