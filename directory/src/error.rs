@@ -25,6 +25,9 @@ pub enum Outage {
     /// The connection ended before the answer.
     #[error("the connection broke")]
     Broken,
+    /// What came is not LDAP.
+    #[error("the answer is not LDAP")]
+    Garbled,
     /// The server refused the operation with this result code (RFC 4511 appendix A).
     #[error("the server refused with result code {0}")]
     Refused(u32),

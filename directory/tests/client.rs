@@ -405,3 +405,47 @@ async fn thousands_of_accounts_are_made_quickly_and_listed() {
     println!("1000 look-ups in {:?}", start.elapsed());
     world.stop().await;
 }
+
+/// A server that answers binds and searches with these bytes behind the number of the message.
+async fn nonsense(bind: &'static [u8], search: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                while let Ok(length @ 1..) = socket.read(&mut buffer).await {
+                    // SEQUENCE, length of one or two bytes, INTEGER of one byte.
+                    let at = buffer[..length].windows(2).position(|window| window == [2, 1]).unwrap_or(2);
+                    let answer = if buffer[at + 3] == 0x60 { bind } else { search };
+                    let head = [0x30, u8::try_from(answer.len() + 3).unwrap(), 2, 1, buffer[at + 2]];
+                    let _ = socket.write_all(&[&head, answer].concat()).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn nonsense_from_a_server_is_an_outage_and_the_next_is_asked() {
+    const BOUND: &[u8] = &[0x61, 7, 10, 1, 0, 4, 0, 4, 0];
+    let world = inhabited().await;
+    let good = world.client();
+    for (bind, search) in [
+        // Results without content, or of another form.
+        (&[0x61, 0][..], &[0x65, 0][..]),
+        (BOUND, &[0x65, 0]),
+        (BOUND, &[0x45, 1, 7]),
+        (BOUND, &[0x65, 6, 10, 1, 0, 4, 1, 0xff]),
+    ] {
+        let fake = format!("ldap://{}", nonsense(bind, search).await);
+        let alone = DirectorySettings { urls: vec![fake.clone()], ..good.clone() };
+        let answer = Directory::connect(&alone).unwrap().account_by_login(&login("eve")).await;
+        assert!(matches!(answer, Err(LookupError::Unavailable(_))), "{search:?}: {answer:?}");
+        let first = DirectorySettings { urls: [vec![fake], good.urls.clone()].concat(), ..good.clone() };
+        let directory = Directory::connect(&first).unwrap();
+        assert!(directory.account_by_login(&login("eve")).await.unwrap().is_some(), "{search:?}");
+        directory.account_by_login(&login("nobody")).await.unwrap();
+    }
+}

@@ -2,7 +2,10 @@
 
 use tokio::time::timeout;
 
-use super::{connect::outage, pool::Pool};
+use super::{
+    connect::outage,
+    pool::{Pool, guarded},
+};
 use crate::{
     error::{LookupError, Outage},
     name::Secret,
@@ -21,8 +24,9 @@ pub(super) async fn check(pool: &Pool, dn: &str, password: &Secret) -> Result<bo
     let Ok(text) = std::str::from_utf8(password.expose()) else { return Ok(false) };
     let live = pool.open_unbound().await?;
     let mut ldap = live.handle();
-    let bound = timeout(pool.timeout(), ldap.simple_bind(dn, text)).await.map_err(|_| Outage::TimedOut)?;
-    match bound.map_err(|error| outage(&error))?.rc {
+    let binding = guarded(async { ldap.simple_bind(dn, text).await.map_err(|error| outage(&error)) });
+    let bound = timeout(pool.timeout(), binding).await.map_err(|_| Outage::TimedOut)?;
+    match bound?.rc {
         0 => Ok(true),
         code if WRONG.contains(&code) => Ok(false),
         code => Err(Outage::Refused(code).into()),

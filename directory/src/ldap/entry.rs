@@ -1,7 +1,12 @@
 //! Attributes ↔ records, as the profile names them.
 
+use std::collections::HashMap;
+
 use laniakea_config::Profile;
-use ldap3::SearchEntry;
+use ldap3::{
+    ResultEntry, SearchEntry,
+    asn1::{StructureTag, parse_tag},
+};
 use uuid::Uuid;
 
 use super::filter::Filter;
@@ -12,6 +17,8 @@ use crate::{
     record::{AccountRecord, ClusterRecord, Status},
 };
 
+/// The tag of an entry among the answers to a search (RFC 4511 §4.5.2).
+const SEARCH_RESULT_ENTRY: u64 = 4;
 /// The class of cluster entries; not a matter of the profile, since no other schema has them.
 pub(crate) const CLUSTER_CLASS: &str = "laniakeaCluster";
 /// Attribute with a cluster's name.
@@ -27,6 +34,34 @@ pub(crate) fn account_attributes(profile: &Profile) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+/// Reads an entry as a server sent it (RFC 4511 §4.5.2); `None` if it has another form, where the library's reader panics.
+pub(crate) fn read(entry: ResultEntry) -> Option<SearchEntry> {
+    let mut parts = entry.0.match_id(SEARCH_RESULT_ENTRY)?.expect_constructed()?.into_iter();
+    let dn = String::from_utf8(parts.next()?.expect_primitive()?).ok()?;
+    let mut entry = SearchEntry { dn, attrs: HashMap::new(), bin_attrs: HashMap::new() };
+    for attribute in parts.next()?.expect_constructed()? {
+        let mut parts = attribute.expect_constructed()?.into_iter();
+        let name = String::from_utf8(parts.next()?.expect_primitive()?).ok()?;
+        let values = parts.next()?.expect_constructed()?.into_iter();
+        let values: Vec<Vec<u8>> = values.map(StructureTag::expect_primitive).collect::<Option<_>>()?;
+        let texts = values.iter().map(|value| str::from_utf8(value).map(str::to_owned)).collect();
+        match texts {
+            Ok(texts) => drop(entry.attrs.insert(name, texts)),
+            Err(_) => drop(entry.bin_attrs.insert(name, values)),
+        }
+    }
+    Some(entry)
+}
+
+/// Reads whatever the bytes hold as an answer to a search. For fuzzing: no input may make it panic.
+pub fn fuzz_answer(bytes: &[u8]) {
+    if let Ok((_, tag)) = parse_tag(bytes)
+        && let Some(found) = read(ResultEntry::new(tag))
+    {
+        let _ = (account(&Profile::inet_local_mail_recipient(), &found), cluster(&found));
+    }
 }
 
 /// Makes the record of an account's entry.

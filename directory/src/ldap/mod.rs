@@ -158,8 +158,8 @@ impl Client {
         counter!("laniakea_directory_lookups_total", "what" => what, "result" => result).increment(1);
         let (entries, result) = outcome?;
         // Referrals in between are not entries.
-        let entries: Vec<SearchEntry> =
-            entries.into_iter().filter(|entry| !entry.is_ref()).map(SearchEntry::construct).collect();
+        let entries = entries.into_iter().filter(|entry| !entry.is_ref());
+        let entries: Vec<SearchEntry> = entries.map(entry::read).collect::<Option<_>>().ok_or(Outage::Garbled)?;
         match result.rc {
             0 => Ok(entries),
             SIZE_LIMIT_EXCEEDED if entries.len() > 1 => Ok(entries),

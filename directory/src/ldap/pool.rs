@@ -6,6 +6,7 @@
 
 use std::{
     future::Future,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -13,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use laniakea_config::DirectorySettings;
 use ldap3::{Ldap, LdapError, LdapResult, ResultEntry, Scope, SearchOptions, SearchResult};
 use metrics::{counter, gauge};
@@ -112,7 +114,7 @@ impl Pool {
         Fut: Future<Output = Result<T, LdapError>>,
     {
         let slot = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut last = Outage::NoServer;
+        let (mut last, mut broken) = (Outage::NoServer, None);
         // Each server may fail twice: once on an old connection, once on a new one.
         for _ in 0..=2 * self.connector.servers() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -126,13 +128,21 @@ impl Pool {
                 Err(_) => return Err(Outage::TimedOut),
             };
             let limit = self.attempt_limit().min(deadline.saturating_duration_since(Instant::now()));
-            match timeout(limit, operation(live.handle())).await {
+            let answered = guarded(operation(live.handle()).map(|answer| answer.map_err(|error| outage(&error))));
+            match timeout(limit, answered).await {
                 Ok(Ok(answer)) if !is_server_trouble(answer.code()) => {
                     self.health(live.server, Health::on_answer);
                     return Ok(answer);
                 }
                 Ok(Ok(answer)) => last = self.on_failed(slot, &live, Outage::Refused(answer.code())).await,
-                Ok(Err(error)) => last = self.on_failed(slot, &live, outage(&error)).await,
+                // It was a new connection this time, and broke as well.
+                Ok(Err(Outage::Broken)) if broken == Some(live.server) => {
+                    last = self.on_failed(slot, &live, Outage::Garbled).await;
+                }
+                Ok(Err(outage)) => {
+                    broken = (outage == Outage::Broken).then_some(live.server);
+                    last = self.on_failed(slot, &live, outage).await;
+                }
                 Err(_) => last = self.on_failed(slot, &live, Outage::TimedOut).await,
             }
         }
@@ -143,7 +153,7 @@ impl Pool {
     pub(super) async fn open_unbound(&self) -> Result<Live, Outage> {
         let mut last = Outage::NoServer;
         for server in self.candidates() {
-            match self.connector.open_unbound(server, self.attempt_limit()).await {
+            match guarded(self.connector.open_unbound(server, self.attempt_limit())).await {
                 Ok(live) => return Ok(live),
                 Err(outage) => {
                     last = outage;
@@ -191,7 +201,7 @@ impl Pool {
 
     async fn open(&self, server: usize) -> Result<Live, Outage> {
         let name = self.connector.name(server);
-        match self.connector.open(server, self.attempt_limit()).await {
+        match guarded(self.connector.open(server, self.attempt_limit())).await {
             Ok(live) => {
                 counter!("laniakea_directory_connections_total", "result" => "opened").increment(1);
                 tracing::debug!(server = name, "connected to the directory");
@@ -214,7 +224,9 @@ impl Pool {
             // The connection may have been closed for being idle: a new one will tell.
             Outage::Broken => {}
             Outage::TimedOut => health.on_silence(now, chance),
-            Outage::Refused(_) | Outage::NoServer | Outage::Overloaded => health.on_failure(now, chance),
+            Outage::Refused(_) | Outage::Garbled | Outage::NoServer | Outage::Overloaded => {
+                health.on_failure(now, chance)
+            }
         });
         self.forget(slot, live).await;
         outage
@@ -305,6 +317,11 @@ async fn keep(pool: Weak<Pool>) {
         looks = looks.wrapping_add(1);
         sleep(KEEP_EVERY).await;
     }
+}
+
+/// Makes an outage of a panic: the library takes the form of what a server sends on trust.
+pub(super) async fn guarded<T>(work: impl Future<Output = Result<T, Outage>>) -> Result<T, Outage> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(Outage::Garbled))
 }
 
 /// An answer that carries a result code.

@@ -45,7 +45,8 @@ impl Client {
             .map_err(|error| outage(&error))?;
         let mut accounts = Vec::new();
         while let Some(found) = pages.next().await.map_err(|error| outage(&error))? {
-            match entry::account(&self.profile, &SearchEntry::construct(found)) {
+            let Some(found) = entry::read(found) else { return Err(Outage::Garbled.into()) };
+            match entry::account(&self.profile, &found) {
                 Ok(account) => accounts.push(account),
                 Err(error) => tracing::warn!(%error, "an account is left out of the list"),
             }
