@@ -111,7 +111,7 @@ impl Routes {
     #[must_use]
     pub fn plan(&self, key: RouteKey, members: &[Member], account: Option<AccountId>) -> Vec<SocketAddr> {
         let owner = account.and_then(|account| self.owners.lock().owner(account));
-        plan(key, members, owner, |address| self.vigil.is_up(address))
+        plan(key, members, owner, |address| self.vigil.standing(address))
     }
 
     /// Notes that a member answered.

@@ -19,7 +19,7 @@ use super::{
     Dialler,
     login::{DialError, probe},
 };
-use crate::route::Health;
+use crate::route::{Health, Standing};
 
 /// How often each member with forwarded connections is looked after. One that greets clients needs no question.
 pub(super) const WATCH_EVERY: Duration = Duration::from_millis(500);
@@ -42,6 +42,10 @@ impl Vigil {
 
     pub(super) fn is_up(&self, member: SocketAddr) -> bool {
         self.health.lock().is_up(member)
+    }
+
+    pub(super) fn standing(&self, member: SocketAddr) -> Standing {
+        self.health.lock().standing(member, Instant::now())
     }
 
     pub(super) fn doubted(&self) -> Vec<SocketAddr> {

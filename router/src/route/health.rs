@@ -7,6 +7,9 @@
 //! A member that has been silent for [`LOST_AFTER`] is *lost*: its cluster goes on without it, so what it still holds can
 //! be served by it no more. Silence is measured from the beginning of the oldest attempt that had no answer, and any
 //! greeting since ends it: one slow answer among quick ones means nothing.
+//!
+//! A member that was gone, and is back, begins with nothing in memory. It is sent a growing part of its accounts, all of them
+//! after [`RETURN`], so that whoever waited for it does not come all at once.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -16,6 +19,9 @@ use std::{
 
 /// How long a member may be silent. Its cluster takes a member for dead after the same time.
 pub const LOST_AFTER: Duration = Duration::from_secs(2);
+
+/// How long it takes until a member that is back is sent as many clients as before. Its cold start takes a second or two.
+pub const RETURN: Duration = Duration::from_secs(5);
 
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// A member that is back is to be found within a second.
@@ -35,6 +41,21 @@ pub struct Health {
     heard: HashMap<SocketAddr, Instant>,
     /// Since when members have been silent.
     silent: HashMap<SocketAddr, Instant>,
+    /// Members whose process has ended, or is taken for dead by its cluster.
+    gone: BTreeSet<SocketAddr>,
+    /// When members that were gone came back.
+    returned: HashMap<SocketAddr, Instant>,
+}
+
+/// What a member may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Everybody.
+    Up,
+    /// So many of 256 of its accounts: it is back since a short while.
+    Returning(u8),
+    /// Nobody, if there is another one.
+    Doubted,
 }
 
 /// What a failure means.
@@ -51,6 +72,7 @@ impl Health {
     pub fn on_failure(&mut self, member: SocketAddr) -> Finding {
         // A refusal is a sign of the machine: who restarts may still serve the connections it has.
         self.silent.remove(&member);
+        self.on_gone(member);
         Finding { is_news: self.doubt(member), is_lost: false }
     }
 
@@ -65,7 +87,17 @@ impl Health {
         let since = self.silent.entry(member).or_insert(began);
         *since = began.min(*since);
         let is_lost = now.saturating_duration_since(*since) >= LOST_AFTER;
+        if is_lost {
+            self.on_gone(member);
+        }
         Finding { is_news: self.doubt(member), is_lost }
+    }
+
+    fn on_gone(&mut self, member: SocketAddr) {
+        self.returned.remove(&member);
+        if self.gone.len() < MEMBERS_MAX {
+            self.gone.insert(member);
+        }
     }
 
     fn doubt(&mut self, member: SocketAddr) -> bool {
@@ -76,6 +108,10 @@ impl Health {
     pub fn on_success(&mut self, member: SocketAddr, now: Instant) {
         self.doubted.remove(&member);
         self.silent.remove(&member);
+        if self.gone.remove(&member) {
+            self.returned.retain(|_, since| now.saturating_duration_since(*since) < RETURN);
+            self.returned.insert(member, now);
+        }
         if self.heard.len() >= MEMBERS_MAX {
             self.heard.clear();
         }
@@ -112,6 +148,17 @@ impl Health {
         !self.doubted.contains(&member)
     }
 
+    /// What the member may be sent at `now`.
+    #[must_use]
+    pub fn standing(&self, member: SocketAddr, now: Instant) -> Standing {
+        if self.doubted.contains(&member) {
+            return Standing::Doubted;
+        }
+        let Some(since) = self.returned.get(&member) else { return Standing::Up };
+        let part = now.saturating_duration_since(*since).as_millis() * 256 / RETURN.as_millis();
+        u8::try_from(part).map_or(Standing::Up, Standing::Returning)
+    }
+
     /// Whether the member was heard after `moment`.
     #[must_use]
     pub fn was_heard_since(&self, member: SocketAddr, moment: Instant) -> bool {
@@ -144,6 +191,24 @@ mod tests {
         assert_eq!(health.doubted(), [MEMBER]);
         health.on_success(MEMBER, Instant::now());
         assert!(health.is_up(MEMBER) && health.doubted().is_empty());
+    }
+
+    #[test]
+    fn a_member_that_was_gone_is_sent_more_and_more_and_one_that_was_slow_is_not_spared() {
+        let (mut health, begin) = (Health::default(), Instant::now());
+        health.on_failure(MEMBER);
+        assert_eq!(health.standing(MEMBER, begin), Standing::Doubted);
+        health.on_success(MEMBER, begin);
+        let standings = [0, 1, 4].map(|quarters| health.standing(MEMBER, begin + RETURN * quarters / 4));
+        assert_eq!(standings, [Standing::Returning(0), Standing::Returning(64), Standing::Up]);
+        // Nobody took its place in so short a time.
+        let later = begin + RETURN * 2;
+        health.on_silence(MEMBER, later, later);
+        health.on_success(MEMBER, later);
+        assert_eq!(health.standing(MEMBER, later), Standing::Up);
+        health.on_silence(MEMBER, later, later + LOST_AFTER);
+        health.on_success(MEMBER, later + LOST_AFTER);
+        assert_eq!(health.standing(MEMBER, later + LOST_AFTER), Standing::Returning(0));
     }
 
     #[test]

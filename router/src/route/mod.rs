@@ -8,7 +8,7 @@ mod owners;
 mod plan;
 mod retry;
 
-pub use health::{Finding, Health, LOST_AFTER};
+pub use health::{Finding, Health, LOST_AFTER, RETURN, Standing};
 pub use owners::Owners;
 pub use plan::{Member, RouteKey, plan};
 pub use retry::{Attempts, LOGIN_DEADLINE, Next, Target};
