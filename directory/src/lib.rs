@@ -43,6 +43,7 @@ pub mod server;
 pub use directory::Directory;
 pub use error::{Inconsistency, LookupError, NameError, Outage, SetupError};
 pub use id::{AccountId, ClusterName, MemberName};
+pub use ldap::entry::fuzz_answer;
 pub use name::{Address, LoginName, Secret};
 pub use provision::{Admin, NewAccount};
 pub use record::{AccountRecord, ClusterRecord, Delivery, Status};

@@ -103,8 +103,18 @@ struct Successor(Child);
 impl Successor {
     /// Starts a router in the place of the one that runs.
     fn start(up: &Up, name: &str) -> Result<Self> {
+        Self::spawn(up, name, Command::new(program()?))
+    }
+
+    /// The same, with few files to open.
+    fn start_with_descriptors(up: &Up, name: &str, count: usize) -> Result<Self> {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")]).arg(program()?);
+        Self::spawn(up, name, shell)
+    }
+
+    fn spawn(up: &Up, name: &str, mut command: Command) -> Result<Self> {
         let log = fs::OpenOptions::new().append(true).create(true).open(up.data().join("logs/successors.log"))?;
-        let mut command = Command::new(program()?);
         command.args(["router", "--name", name, "--replace", "--config"]).arg(up.config());
         Ok(Self(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?))
     }
@@ -202,4 +212,27 @@ async fn says_goodbye(router: &mut Successor, mut session: Imap) -> Result<()> {
     ensure!(line.starts_with(b"* BYE"), "{}", String::from_utf8_lossy(&line));
     session.connection.until_closed(DEADLINE).await?;
     until("the router does not end", || router.has_ended()).await
+}
+
+#[tokio::test]
+async fn a_flood_beyond_the_descriptors_pauses_and_nothing_dies() -> Result<()> {
+    const DESCRIPTORS: usize = 256;
+    let up = Up::start_as(Shape { clusters: 1, members: 1, accounts: 1, ..Shape::default() }).await?;
+    let router = up.router()?;
+    let mut small = Successor::start_with_descriptors(&up, &router.name, DESCRIPTORS)?;
+    until("no successor takes over", || Ok(told(&up, "a successor accepts")? == 1)).await?;
+    let mut session = Imap::login(router.imap()?, &up.account(1), up.password()).await?;
+    // Those that find no place wait in the kernel's queue, without a greeting.
+    let mut flood = Vec::new();
+    for _ in 0..2 * DESCRIPTORS {
+        flood.push(tokio::net::TcpStream::connect(router.imap()?).await?);
+    }
+    session.ok("NOOP").await?;
+    ensure!(integration_tests::client::http::get(router.metrics, "/readyz").await?.status == 200);
+    drop(flood);
+    let mut next = Imap::login(router.imap()?, &up.account(1), up.password()).await?;
+    next.ok("LOGOUT").await?;
+    session.ok("LOGOUT").await?;
+    ensure!(!small.has_ended()?);
+    Ok(())
 }

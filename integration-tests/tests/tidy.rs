@@ -342,3 +342,26 @@ fn read(file: &Path) -> String {
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
+
+#[test]
+fn what_keeps_bad_input_out_exists() {
+    let text = read(&root().join("CONTRIBUTING.md"));
+    let tables = text.lines().filter(|line| line.starts_with('|'));
+    let named: Vec<&str> = tables.flat_map(|line| line.split('`').skip(1).step_by(2)).collect();
+    assert!(named.len() > 50, "the tables name {} things", named.len());
+    let sources: Vec<String> = ["config", "directory", "router", "backend", "src", "integration-tests"]
+        .iter()
+        .flat_map(|folder| files_below(folder, "rs"))
+        .map(|file| read(&file))
+        .collect();
+    for name in named {
+        let exists = match name.ends_with(".txt") {
+            true => root().join("integration-tests/dialogues").join(name).is_file(),
+            false => {
+                let (test, target) = (format!("fn {name}("), format!("name: \"{name}\""));
+                sources.iter().any(|source| source.contains(&test) || source.contains(&target))
+            }
+        };
+        assert!(exists, "CONTRIBUTING.md names {name}, which does not exist");
+    }
+}

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::BytesMut;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use ldap3_proto::{
     LdapCodec, LdapMsg, LdapResultCode as Code,
@@ -16,14 +17,19 @@ use ldap3_proto::{
 use metrics::{counter, histogram};
 use tokio::{sync::mpsc, task::spawn_blocking, time::timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_util::{codec::Framed, sync::CancellationToken};
+use tokio_util::{
+    codec::{Decoder, Framed},
+    sync::CancellationToken,
+};
 
 use super::{
     access::Rights,
+    filter::Filter,
     operation::{Context, Identity, Response, Task, answer_like, result},
     refusal::refuse,
     stream::{Stream, accept_tls},
 };
+use crate::dn::Dn;
 
 /// Largest message of somebody who has not bound: a bind or a look at the root DSE is small.
 const MESSAGE_BYTES_MAX_ANONYMOUS: usize = 64 << 10;
@@ -85,6 +91,21 @@ impl From<io::Error> for Ending {
 fn codec(rights: &Rights) -> LdapCodec {
     let bytes = if *rights == Rights::Anonymous { MESSAGE_BYTES_MAX_ANONYMOUS } else { MESSAGE_BYTES_MAX };
     LdapCodec::new(Some(bytes), Some(MESSAGE_DEPTH_MAX))
+}
+
+/// Decodes requests and prepares what is in them.
+pub(super) fn fuzz_requests(bytes: &[u8]) {
+    let (mut codec, mut buffer) = (codec(&Rights::Anonymous), BytesMut::from(bytes));
+    while let Ok(Some(message)) = codec.decode(&mut buffer) {
+        match message.op {
+            LdapOp::SearchRequest(search) => {
+                let _ = (Dn::parse(&search.base), Filter::prepare(search.filter));
+            }
+            LdapOp::DelRequest(dn) => drop(Dn::parse(&dn)),
+            LdapOp::ModifyDNRequest(rename) => drop((Dn::parse(&rename.dn), Dn::parse(&rename.newrdn))),
+            _ => {}
+        }
+    }
 }
 
 impl Connection {

@@ -74,6 +74,11 @@ pub enum ServeError {
     Base(String),
 }
 
+/// Reads whatever the bytes hold as requests. For fuzzing: no input may make it panic.
+pub fn fuzz_requests(bytes: &[u8]) {
+    connection::fuzz_requests(bytes);
+}
+
 /// Serves until `shutdown` is cancelled; makes the database and the base entry on the first start.
 ///
 /// # Errors

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::Incoming,
+    body::{Body, Incoming},
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap},
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use zeroize::Zeroizing;
 
@@ -28,6 +28,8 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 const CONNECTIONS_MAX: usize = 64;
 /// Time for a request's head to arrive.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// Time for a request's body to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
 const PREFIX: &str = "/admin/v1/";
 
 /// Answers the admin API of one role.
@@ -154,7 +156,7 @@ async fn serve_connection(io: TokioIo<tokio::net::TcpStream>, endpoint: Arc<Endp
         _ = connection.as_mut() => {}
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(HEAD_DEADLINE, connection).await;
+            let _ = timeout(HEAD_DEADLINE, connection).await;
         }
     }
 }
@@ -183,8 +185,15 @@ impl Endpoint {
             return json_response(&AdminResponse::error(StatusCode::UNAUTHORIZED, "show the admin token"));
         }
         let (head, body) = request.into_parts();
-        let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
+        if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
             return json_response(&AdminResponse::error(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"));
+        }
+        let body = match timeout(BODY_DEADLINE, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(_)) => {
+                return json_response(&AdminResponse::error(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"));
+            }
+            Err(_) => return json_response(&AdminResponse::error(StatusCode::REQUEST_TIMEOUT, "the body is too slow")),
         };
         let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default().to_owned();
         let query = head.uri.query().map(str::to_owned);
