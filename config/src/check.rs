@@ -14,7 +14,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::{
     fault::{Fault, Place},
-    foreign::{ForeignPorts, ForeignSettings, ForeignTls},
+    foreign::{ForeignPorts, ForeignSettings, ForeignTls, SmarthostSettings},
     profile,
     raw::{Node, Value},
     settings::{
@@ -44,6 +44,7 @@ pub fn check(root: &Node, folder: &Path, open_files: u64) -> Result<Config, Vec<
     for cluster in each(root, "clusters") {
         check_cluster(cluster, &mut faults);
     }
+    check_smarthost(root, &mut faults);
     check_limits(root, &mut faults);
     match config {
         Some(config) if faults.is_empty() => Ok(config),
@@ -97,6 +98,18 @@ fn check_directory(root: &Node, faults: &mut Vec<Fault>) {
                 .suggest("remove `start_tls`, or write ldap://"),
         );
     }
+}
+
+fn check_smarthost(root: &Node, faults: &mut Vec<Fault>) {
+    let Some(smarthost) = root.get("smarthost") else { return };
+    let lonely = match (smarthost.get("user"), smarthost.get("password_file")) {
+        (Some(user), None) => {
+            Fault::at(user.place, "`user` without `password_file`").suggest("add `password_file: PATH`")
+        }
+        (None, Some(file)) => Fault::at(file.place, "`password_file` without `user`").suggest("add `user: NAME`"),
+        (Some(_), Some(_)) | (None, None) => return,
+    };
+    faults.push(lonely.expected("both, or neither for a smarthost that knows us by our address"));
 }
 
 /// Names of processes are unique in the installation: they name logs, metrics and live directories.
@@ -331,6 +344,7 @@ impl Reader<'_> {
             routers: each(root, "routers").iter().map(|node| self.router(node)).collect::<Option<_>>()?,
             clusters: each(root, "clusters").iter().map(|node| self.cluster(node)).collect::<Option<_>>()?,
             foreign: each(root, "foreign").iter().map(|node| self.foreign(node)).collect(),
+            smarthost: root.get("smarthost").and_then(|node| self.smarthost(node)),
             limits: self.limits(root.get("limits")),
         })
     }
@@ -435,6 +449,20 @@ impl Reader<'_> {
             members: each(node, "members").iter().map(member).collect::<Option<_>>()?,
             timing: timing(node.get("timing")),
             openings: openings(node.get("openings")),
+        })
+    }
+
+    fn smarthost(&self, node: &Node) -> Option<SmarthostSettings> {
+        let tls = text(node, "tls").and_then(|word| ForeignTls::parse(&word)).unwrap_or_default();
+        let port = count(node, "port").and_then(|port| u16::try_from(port).ok());
+        Some(SmarthostSettings {
+            host: text(node, "host")?,
+            port: port.unwrap_or(SmarthostSettings::usual_port(tls)),
+            tls,
+            verify: flag(node, "verify", true),
+            ca: self.path(node, "ca_file"),
+            user: text(node, "user"),
+            password: self.path(node, "password_file"),
         })
     }
 

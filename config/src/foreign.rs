@@ -57,6 +57,36 @@ impl ForeignPorts {
     }
 }
 
+/// The server that takes mail for other sites.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SmarthostSettings {
+    /// Its name.
+    pub host: String,
+    /// Its port. Default 587, or 465 with implicit TLS.
+    pub port: u16,
+    /// How connections are encrypted.
+    pub tls: ForeignTls,
+    /// Whether the certificate must be the host's. Default true.
+    pub verify: bool,
+    /// Certificates to trust besides the system's.
+    pub ca: Option<PathBuf>,
+    /// Whom to log in as, if it asks for that.
+    pub user: Option<String>,
+    /// File that holds the password.
+    pub password: Option<PathBuf>,
+}
+
+impl SmarthostSettings {
+    /// The well-known port.
+    #[must_use]
+    pub const fn usual_port(tls: ForeignTls) -> u16 {
+        match tls {
+            ForeignTls::Implicit => 465,
+            ForeignTls::Off | ForeignTls::StartTls => 587,
+        }
+    }
+}
+
 /// How connections to servers of another kind are encrypted. Default: STARTTLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ForeignTls {

@@ -30,6 +30,6 @@ pub mod shape;
 pub mod units;
 
 pub use fault::{Fault, Faults, Place};
-pub use foreign::{ForeignPorts, ForeignSettings, ForeignTls, split_port};
+pub use foreign::{ForeignPorts, ForeignSettings, ForeignTls, SmarthostSettings, split_port};
 pub use load::Role;
 pub use settings::*;

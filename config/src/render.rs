@@ -6,7 +6,7 @@
 use std::{fmt::Write as _, path::Path, time::Duration};
 
 use crate::{
-    foreign::{ForeignPorts, ForeignSettings},
+    foreign::{ForeignPorts, ForeignSettings, SmarthostSettings},
     settings::{
         Advertised, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits,
         MemberSettings, Openings, ProbePolicy, Profile, RouterSettings, Service,
@@ -63,6 +63,10 @@ impl Config {
             out.comment(0, "Servers of other kinds that accounts may live on.");
             out.line(0, "foreign:");
             self.foreign.iter().for_each(|servers| servers.render(&mut out));
+        }
+        if let Some(smarthost) = &self.smarthost {
+            out.blank();
+            smarthost.render(&mut out);
         }
         out.text
     }
@@ -243,6 +247,28 @@ impl ForeignSettings {
         }
         if let Some(ca) = ca {
             out.path(2, "ca_file", ca);
+        }
+    }
+}
+
+impl SmarthostSettings {
+    fn render(&self, out: &mut Writer<'_>) {
+        let Self { host, port, tls, verify, ca, user, password } = self;
+        out.line(0, "smarthost:");
+        out.text(1, "host", host);
+        out.count(1, "port", (*port).into(), Self::usual_port(*tls).into());
+        out.text(1, "tls", tls.word());
+        if !verify {
+            out.line(1, "verify: false");
+        }
+        if let Some(ca) = ca {
+            out.path(1, "ca_file", ca);
+        }
+        if let Some(user) = user {
+            out.text(1, "user", user);
+        }
+        if let Some(password) = password {
+            out.path(1, "password_file", password);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::foreign::ForeignSettings;
+use crate::foreign::{ForeignSettings, SmarthostSettings};
 
 /// A whole installation: the directory, the routers, the clusters, and what they share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Config {
     pub clusters: Vec<ClusterSettings>,
     /// Servers of other kinds that accounts may live on, by host name; the first that fits counts.
     pub foreign: Vec<ForeignSettings>,
+    /// Who takes mail for other sites; without it, submission is for our own accounts only.
+    pub smarthost: Option<SmarthostSettings>,
     /// Bounds on what one client may ask of a process.
     pub limits: Limits,
 }

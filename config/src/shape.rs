@@ -91,6 +91,7 @@ pub const FILE: Shape = Table(&[
         Optional,
         "Servers of other kinds that accounts may live on: Dovecot, Cyrus and the like.",
     ),
+    key("smarthost", Table(SMARTHOST), Optional, "Who takes submitted mail for other sites; without it there is none."),
     key("limits", Table(LIMITS), Optional, "Bounds on what one client may ask of a process."),
 ]);
 
@@ -243,6 +244,16 @@ const FOREIGN: &[Key] = &[
         Else("true"),
         "Whether the server is told who the client is, by ID or XCLIENT, if it offers that.",
     ),
+];
+
+const SMARTHOST: &[Key] = &[
+    key("host", Text, Required, "Its name."),
+    key("port", Count(1, 65_535), Optional, "Its port: 587, or 465 with implicit TLS."),
+    key("tls", Word(FOREIGN_TLS), Else("starttls"), "How connections are encrypted: off, starttls or implicit."),
+    key("verify", Flag, Else("true"), "Whether the certificate must be the host's."),
+    key("ca_file", Path, Optional, "Certificates to trust besides the system's, PEM."),
+    key("user", Text, Optional, "Whom to log in as, if it asks for that."),
+    key("password_file", Path, Optional, "File that holds the password of user."),
 ];
 
 /// How connections to servers of other kinds are encrypted. The words are those of [`crate::ForeignTls`].

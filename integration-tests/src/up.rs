@@ -77,6 +77,10 @@ pub struct Endpoint {
     pub pop3s: Option<SocketAddr>,
     /// SMTP with STARTTLS.
     pub smtp: Option<SocketAddr>,
+    /// Submission with STARTTLS.
+    pub submission: Option<SocketAddr>,
+    /// Submission inside TLS.
+    pub submissions: Option<SocketAddr>,
     /// LMTP.
     pub lmtp: Option<SocketAddr>,
     /// `/metrics` and so on.
@@ -117,6 +121,14 @@ impl Endpoint {
     /// If it does not.
     pub fn smtp(&self) -> Result<SocketAddr> {
         self.smtp.with_context(|| format!("{} has no smtp", self.name))
+    }
+
+    /// Where it takes submissions.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn submission(&self) -> Result<SocketAddr> {
+        self.submission.with_context(|| format!("{} has no submission", self.name))
     }
 
     /// Where it speaks LMTP.

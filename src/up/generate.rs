@@ -20,8 +20,17 @@ use super::{
 use crate::exit::Failure;
 
 /// What a router of `up` serves.
-const ROUTER_SERVICES: [Service; 7] =
-    [Service::Imap, Service::Imaps, Service::Pop3, Service::Pop3s, Service::Smtp, Service::Lmtp, Service::Metrics];
+const ROUTER_SERVICES: [Service; 9] = [
+    Service::Imap,
+    Service::Imaps,
+    Service::Pop3,
+    Service::Pop3s,
+    Service::Smtp,
+    Service::Submission,
+    Service::Submissions,
+    Service::Lmtp,
+    Service::Metrics,
+];
 
 /// What a member of `up` serves to clients directly.
 const MEMBER_SERVICES: [Service; 4] = [Service::Imap, Service::Pop3, Service::Lmtp, Service::Metrics];
@@ -42,6 +51,7 @@ pub fn generate(home: &Home, plan: &Plan, ports: &mut Ports) -> Result<Config, F
         routers: (1..=plan.routers).map(|number| router(home, number, ports)).collect::<Result<_, _>>()?,
         clusters: (1..=plan.clusters).map(|number| cluster(home, plan, number, ports)).collect::<Result<_, _>>()?,
         foreign: Vec::new(),
+        smarthost: None,
         limits: Limits {
             message_bytes_max: 50 << 20,
             recipients_max: 1_000,
@@ -196,6 +206,6 @@ mod tests {
         config.limits.connections_max = read.limits.connections_max;
         assert_eq!(read, config);
         assert_eq!(read.directory.base, "dc=example,dc=org");
-        assert_eq!(addresses(&read).len(), 3 + 9 * 7 + 81 * 6);
+        assert_eq!(addresses(&read).len(), 3 + 9 * 9 + 81 * 6);
     }
 }

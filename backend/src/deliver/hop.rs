@@ -18,6 +18,8 @@ pub enum NextHop {
     Cluster(ClusterName),
     /// A server of another kind.
     Foreign(String),
+    /// Another site.
+    Outside,
 }
 
 /// Groups recipients, given by their places, so that each next hop gets the content once.

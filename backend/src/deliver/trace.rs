@@ -25,6 +25,8 @@ pub struct Trace<'a> {
     pub dialect: Dialect,
     /// How its connection is encrypted.
     pub tls: Option<&'a TlsFacts>,
+    /// Whether the client had logged in.
+    pub is_submission: bool,
     /// Whether addresses may be UTF-8.
     pub smtputf8: bool,
     /// The name of this server.
@@ -67,18 +69,16 @@ impl Trace<'_> {
     }
 
     /// The keyword of RFC 3848, or of RFC 6531 §4.3 for UTF-8.
-    fn protocol(&self) -> &'static str {
-        match (self.dialect, self.hello.extended, self.smtputf8, self.tls.is_some()) {
-            (Dialect::Smtp, false, _, _) => "SMTP",
-            (Dialect::Smtp, true, false, false) => "ESMTP",
-            (Dialect::Smtp, true, false, true) => "ESMTPS",
-            (Dialect::Smtp, true, true, false) => "UTF8SMTP",
-            (Dialect::Smtp, true, true, true) => "UTF8SMTPS",
-            (Dialect::Lmtp, _, false, false) => "LMTP",
-            (Dialect::Lmtp, _, false, true) => "LMTPS",
-            (Dialect::Lmtp, _, true, false) => "UTF8LMTP",
-            (Dialect::Lmtp, _, true, true) => "UTF8LMTPS",
-        }
+    fn protocol(&self) -> String {
+        let name = match (self.dialect, self.hello.extended, self.smtputf8) {
+            (Dialect::Smtp, false, _) => return "SMTP".into(),
+            (Dialect::Smtp, true, false) => "ESMTP",
+            (Dialect::Smtp, true, true) => "UTF8SMTP",
+            (Dialect::Lmtp, _, false) => "LMTP",
+            (Dialect::Lmtp, _, true) => "UTF8LMTP",
+        };
+        let (tls, login) = (if self.tls.is_some() { "S" } else { "" }, if self.is_submission { "A" } else { "" });
+        format!("{name}{tls}{login}")
     }
 }
 
@@ -135,6 +135,7 @@ mod tests {
             client: "192.0.2.1:25".parse().unwrap(),
             dialect: Dialect::Smtp,
             tls: Some(&tls),
+            is_submission: true,
             smtputf8: false,
             host: "mx.example",
             session: "s1",
@@ -143,7 +144,7 @@ mod tests {
         };
         assert_eq!(
             trace.received(),
-            "Received: from evil??.example ([192.0.2.1])\r\n\tby mx.example with ESMTPS id s1\r\n\t(TLSv1.3 TLS13_AES_256_GCM_SHA384)\
+            "Received: from evil??.example ([192.0.2.1])\r\n\tby mx.example with ESMTPSA id s1\r\n\t(TLSv1.3 TLS13_AES_256_GCM_SHA384)\
              \r\n\tfor <a@b.example>;\r\n\tMon, 23 Nov 2026 18:00:00 +0000\r\n"
         );
     }

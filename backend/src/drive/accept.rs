@@ -59,7 +59,7 @@ async fn serve_client(
 ) {
     let Some((mut stream, client)) = receive(tcp, peer, &member.front).await else { return };
     let Some(_place) = member.front.gate.enter(client.address.ip()) else { return };
-    if matches!(service, Service::Imaps | Service::Pop3s) {
+    if matches!(service, Service::Imaps | Service::Pop3s | Service::Submissions) {
         let Some(encrypted) = Box::pin(accept_tls(&member.front.tls, stream)).await else { return };
         stream = encrypted;
     }
@@ -67,6 +67,9 @@ async fn serve_client(
     match service {
         Service::Imap | Service::Imaps => serve::<Imap>(stream, Arrival::Direct(client), member).instrument(span).await,
         Service::Pop3 | Service::Pop3s => serve::<Pop3>(stream, Arrival::Direct(client), member).instrument(span).await,
+        Service::Submission | Service::Submissions => {
+            mail.serve_submission(stream, Arrival::Direct(client)).instrument(span).await;
+        }
         Service::Smtp => mail.serve_client(stream, client, Dialect::Smtp).instrument(span).await,
         Service::Lmtp => mail.serve_client(stream, client, Dialect::Lmtp).instrument(span).await,
         _ => {}
@@ -87,6 +90,9 @@ async fn serve_handoff(mut tcp: TcpStream, (member, mail): (Arc<Member>, Arc<Mai
     match protocol {
         Protocol::Imap => serve::<Imap>(stream, Arrival::HandedOver(preamble), member).instrument(span).await,
         Protocol::Pop3 => serve::<Pop3>(stream, Arrival::HandedOver(preamble), member).instrument(span).await,
+        Protocol::Submission => {
+            mail.serve_submission(stream, Arrival::HandedOver(preamble)).instrument(span).await;
+        }
         Protocol::Smtp | Protocol::Lmtp => mail.serve_handoff(stream, preamble).instrument(span).await,
         _ => tracing::warn!(%protocol, "not served yet"),
     }

@@ -123,14 +123,14 @@ pub enum Arrival {
 }
 
 impl Arrival {
-    fn preamble(&self, protocol: Protocol, stream: &Stream) -> Preamble {
+    pub(super) fn preamble(&self, protocol: Protocol, stream: &Stream) -> Preamble {
         match self {
             Self::Direct(client) => client.preamble(protocol, stream.tls_facts()),
             Self::HandedOver(preamble) => preamble.clone(),
         }
     }
 
-    fn peer(&self) -> Peer {
+    pub(super) fn peer(&self) -> Peer {
         match self {
             Self::Direct(_) => Peer::Client,
             Self::HandedOver(_) => Peer::Router,
@@ -396,6 +396,7 @@ fn nameless(account: &AccountRecord) -> Result<LoginRequest, Fault> {
         authzid: None,
         secret: Secret::new(Vec::new()),
         claims: Default::default(),
+        hello: None,
     })
 }
 

@@ -14,6 +14,7 @@ use laniakea_router::{
         Dialler, ForeignServers, Orders, RouterContext, Routes, ServerTls,
         listener::{Gate, bind},
         mail::Budget,
+        mail::Smarthost,
         reload,
         tls::TlsError,
         watch,
@@ -190,7 +191,7 @@ fn listen_for_clients(settings: &MemberSettings) -> Result<Vec<(Service, TcpList
     let mut listeners = Vec::new();
     for (&service, &address) in &settings.listen {
         match service {
-            Service::Submission | Service::Submissions | Service::Http | Service::Https | Service::AuthHttp => {
+            Service::Http | Service::Https | Service::AuthHttp => {
                 tracing::warn!(?service, %address, "members do not serve this yet");
             }
             _ => listeners.push((service, listen(&format!("{service:?}").to_lowercase(), address)?)),
@@ -213,6 +214,7 @@ fn prepare(
         routes: Routes::new(directory.clone(), Dialler::from_listener(settings.handoff)),
         directory,
         foreign: ForeignServers::load(&config.foreign)?,
+        smarthost: config.smarthost.as_ref().map(Smarthost::load).transpose()?,
         tls: ServerTls::load(&config.tls)?,
         memory: Budget::new(limits.memory_bytes_max),
         limits,

@@ -37,6 +37,7 @@ fn log_in<S: ForeignLogin>(begin: fn(Approach) -> S, bytes: &[u8]) {
             authzid: None,
             secret: Secret::new(SECRET.to_vec()),
             claims: Default::default(),
+            hello: None,
         },
         start_tls,
         introduction: kind.is_multiple_of(3).then_some(introduction),

@@ -31,6 +31,7 @@ pub(crate) fn session(bytes: &[u8]) {
             starttls: true,
             tls: false,
             believes_claims: kind.is_multiple_of(7),
+            submitter: None,
         },
     );
     let (mut recipients, mut content) = (0, Vec::new());

@@ -135,6 +135,7 @@ pub fn write(folder: &Path, plan: &Plan, front: IpAddr, members: &[(String, IpAd
             openings: Default::default(),
         }],
         foreign: Vec::new(),
+        smarthost: None,
         limits: Limits {
             message_bytes_max: 50 << 20,
             recipients_max: 1_000,

@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     handoff::{Preamble, Protocol, SessionId},
-    session::{Fault, Forward, ImapLogin, LoginOutcome, LoginRequest, Peer, Pop3Login, Session, Settings},
+    session::{
+        Fault, Forward, ImapLogin, LoginOutcome, LoginRequest, Peer, Pop3Login, Session, Settings, SubmissionLogin,
+    },
 };
 
 /// Serves one accepted connection.
@@ -66,15 +68,13 @@ async fn establish(
     match service {
         Service::Imap | Service::Imaps => return log_in::<ImapLogin>(stream, client, &context, place).await,
         Service::Pop3 | Service::Pop3s => return log_in::<Pop3Login>(stream, client, &context, place).await,
+        Service::Submission | Service::Submissions => {
+            return log_in::<SubmissionLogin>(stream, client, &context, place).await;
+        }
         Service::Smtp => mail::serve_smtp(stream, client, context).await,
         Service::Lmtp => mail::serve_lmtp(stream, client, context).await,
         // `router` opens no such listeners.
-        Service::Submission
-        | Service::Submissions
-        | Service::Http
-        | Service::Https
-        | Service::AuthHttp
-        | Service::Metrics => {}
+        Service::Http | Service::Https | Service::AuthHttp | Service::Metrics => {}
     }
     None
 }
@@ -110,6 +110,14 @@ impl Front for ImapLogin {
     }
 }
 
+impl Front for SubmissionLogin {
+    const PROTOCOL: Protocol = Protocol::Submission;
+
+    fn begin(now: Instant, settings: Settings) -> Self {
+        Self::new(now, settings)
+    }
+}
+
 impl Front for Pop3Login {
     const PROTOCOL: Protocol = Protocol::Pop3;
 
@@ -131,6 +139,7 @@ async fn log_in<S: Front>(
     let span = tracing::info_span!("session", %session, client = %client.address, protocol = protocol.as_str());
     let mut settings = Settings::new(&context.domain, client.protection(stream.tls_facts()), Peer::Client);
     settings.believes_claims = client.is_believed;
+    settings.message_bytes_max = context.limits.message_bytes_max;
     settings.login_within = context.limits.login;
     settings.failures_before = context.suspicion.lock().failures(Instant::now(), client.address.ip());
     let prelogin = PreLogin::new(stream, S::begin(Instant::now(), settings), Some(context.tls.clone()))

@@ -159,6 +159,7 @@ impl Rig {
             routes: Routes::new(directory.clone(), Default::default()),
             directory,
             foreign: Default::default(),
+            smarthost: None,
             tls: ServerTls::load(&files.settings()).unwrap(),
             memory: mail::Budget::new(limits.memory_bytes_max),
             limits,

@@ -8,7 +8,13 @@ use laniakea_directory::Directory;
 use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{ForeignServers, ServerTls, foreign::hops_of_ttl, listener::Gate, mail::Budget, routes::Routes};
+use super::{
+    ForeignServers, ServerTls,
+    foreign::hops_of_ttl,
+    listener::Gate,
+    mail::{Budget, Smarthost},
+    routes::Routes,
+};
 use crate::{
     handoff::{Preamble, Protocol, SessionId, TlsFacts},
     session::{Protection, Suspicion},
@@ -27,6 +33,8 @@ pub struct RouterContext {
     pub routes: Routes,
     /// Servers of other kinds that accounts may live on.
     pub foreign: ForeignServers,
+    /// Who takes mail for other sites, if anybody.
+    pub smarthost: Option<Smarthost>,
     /// Certificates.
     pub tls: ServerTls,
     /// Bounds on what one client may ask.

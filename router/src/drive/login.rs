@@ -19,7 +19,7 @@ use super::{Dialler, Stream, routes::CONNECT_DEADLINE};
 use crate::{
     handoff::{Moved, Preamble, Protocol, SessionId},
     route::LOST_AFTER,
-    session::{Fault, LoginRequest},
+    session::{Fault, LoginRequest, smtp::Hello},
     wire::{line::LineBuffer, sasl::encode_plain},
 };
 
@@ -152,6 +152,39 @@ pub async fn pop3_to_member(
     Ok(member.end(pop3_reply(&line)?))
 }
 
+/// Logs in for submission (RFC 4954). The member is one of our own: it takes commands before its greeting.
+///
+/// # Errors
+///
+/// If the member cannot be reached or does not speak SMTP.
+pub async fn submission_to_member(
+    dialler: Dialler,
+    member: SocketAddr,
+    preamble: &Preamble,
+    request: &LoginRequest,
+) -> Result<MemberLogin, DialError> {
+    let plain = encode_plain(request.authzid.as_deref(), request.login.as_str(), &request.secret);
+    let (verb, name) = match &request.hello {
+        Some(Hello { name, extended: false }) => ("HELO", name.as_str()),
+        Some(Hello { name, extended: true }) => ("EHLO", name.as_str()),
+        None => return Err(DialError::Protocol),
+    };
+    let command = format!("{verb} {name}\r\nAUTH PLAIN {}\r\n", *plain);
+    let mut member = Conversation::begin(dialler, member, preamble, &command).await?;
+    let greeting = member.greeting(preamble).await?;
+    if !greeting.starts_with("220 ") {
+        return Err(DialError::Protocol);
+    }
+    for _ in 0..LINES_MAX {
+        let line = member.line().await?;
+        if line.starts_with("250") {
+            continue;
+        }
+        return Ok(member.end(submission_reply(line)));
+    }
+    Err(DialError::Protocol)
+}
+
 /// Asks a member for its greeting, and for nothing else.
 ///
 /// # Errors
@@ -222,6 +255,13 @@ fn pop3_reply(line: &str) -> Result<Verdict, DialError> {
         Some(moved) => Ok(Verdict::Moved(moved)),
         None => Ok(Verdict::Refused { fault: Fault::of_pop3_reply(line), reply_line: line.to_owned() }),
     }
+}
+
+fn submission_reply(line: String) -> Verdict {
+    if line.starts_with("235 ") {
+        return Verdict::LoggedIn { reply_line: format!("{line}\r\n") };
+    }
+    Verdict::Refused { fault: Fault::of_smtp_reply(&line), reply_line: line }
 }
 
 /// Reads `[MOVED owner ticket] …`.

@@ -10,7 +10,7 @@ use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::{
     RouterContext, Stream, foreign,
-    login::{DialError, MemberLogin, imap_to_member, pop3_to_member, probe},
+    login::{DialError, MemberLogin, imap_to_member, pop3_to_member, probe, submission_to_member},
     routes::{Home, RouteError},
 };
 use crate::{
@@ -46,6 +46,8 @@ pub async fn reach(context: &RouterContext, preamble: &Preamble, request: &Login
     let (key, id, home) = home_of(context, &request.login).await?;
     match home {
         Home::Cluster(_, members) => Journey { context, preamble, request, key, members, id }.travel().await,
+        // What its users send is that server's own business.
+        Home::Foreign(_) if preamble.protocol == Protocol::Submission => Err(Fault::Unavailable),
         Home::Foreign(host) => match context.foreign.find(&host) {
             Ok(server) => foreign::log_in(server, preamble, request).await,
             Err(error) => {
@@ -208,8 +210,9 @@ impl Journey<'_> {
         let dialler = self.context.routes.dialler();
         match preamble.protocol {
             Protocol::Pop3 => pop3_to_member(dialler, target.member, &preamble, self.request).await,
+            Protocol::Submission => submission_to_member(dialler, target.member, &preamble, self.request).await,
             // The others have no login of this kind.
-            Protocol::Imap | Protocol::Smtp | Protocol::Lmtp | Protocol::Submission | Protocol::Http => {
+            Protocol::Imap | Protocol::Smtp | Protocol::Lmtp | Protocol::Http => {
                 imap_to_member(dialler, target.member, &preamble, self.request).await
             }
         }

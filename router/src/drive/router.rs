@@ -13,7 +13,7 @@ use super::{
     auth_http::{Ways, serve_auth_http},
     client::serve_client,
     listener::{Gate, accept_loop, bind},
-    mail::Budget,
+    mail::{Budget, Smarthost},
     succession::{Inheritance, Testament},
     tls::TlsError,
     upkeep::{keep_cache, load_cache, reload, report, watch},
@@ -166,6 +166,7 @@ fn prepare(
         routes: Routes::new(directory.clone(), Dialler::default()),
         directory,
         foreign: ForeignServers::load(&config.foreign)?,
+        smarthost: config.smarthost.as_ref().map(Smarthost::load).transpose()?,
         tls: ServerTls::load(&config.tls)?,
         memory: Budget::new(limits.memory_bytes_max),
         limits,
@@ -206,7 +207,7 @@ fn listen(
     let mut listeners = Vec::new();
     for (&service, &address) in &settings.listen {
         match service {
-            Service::Submission | Service::Submissions | Service::Http | Service::Https => {
+            Service::Http | Service::Https => {
                 tracing::warn!(?service, %address, "routers do not serve this yet");
             }
             _ => {

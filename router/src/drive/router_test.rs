@@ -48,6 +48,7 @@ fn config(files: &TestTls) -> Config {
         }],
         clusters: vec![],
         foreign: vec![],
+        smarthost: None,
         limits: Limits {
             message_bytes_max: 1 << 20,
             recipients_max: 10,

@@ -35,6 +35,8 @@ pub struct Settings {
     pub failures_before: u32,
     /// Whether the other end is a proxy that is believed what it says of its client.
     pub believes_claims: bool,
+    /// Largest message, which submission announces.
+    pub message_bytes_max: u64,
 }
 
 impl Settings {
@@ -48,6 +50,7 @@ impl Settings {
             login_within: LOGIN_WITHIN,
             failures_before: 0,
             believes_claims: false,
+            message_bytes_max: 0,
         }
     }
 }
@@ -137,7 +140,7 @@ pub(super) fn login_request(tag: String, credentials: Credentials, claims: &Clai
         None => None,
         Some(authzid) => Some(LoginName::parse(&authzid).ok()?.as_str().to_owned()),
     };
-    Some(LoginRequest { tag, login, authzid, secret, claims: claims.clone() })
+    Some(LoginRequest { tag, login, authzid, secret, claims: claims.clone(), hello: None })
 }
 
 #[cfg(test)]

@@ -82,7 +82,8 @@ fn show(request: &LoginRequest) -> String {
     let secret = String::from_utf8_lossy(request.secret.expose()).into_owned();
     let authzid = request.authzid.as_ref().map(|authzid| format!(" authzid={authzid}")).unwrap_or_default();
     let claims = if request.claims == Default::default() { String::new() } else { show_claims(&request.claims) };
-    format!("login {} {secret}{authzid}{claims}", request.login)
+    let hello = request.hello.as_ref().map(|hello| format!(" hello={}", hello.name)).unwrap_or_default();
+    format!("login {} {secret}{authzid}{claims}{hello}", request.login)
 }
 
 fn show_claims(claims: &Claims) -> String {
@@ -111,7 +112,7 @@ fn settings(script: &BTreeMap<String, String>) -> Settings {
         Some(other) => panic!("peer={other}"),
     };
     let believes_claims = script.get("proxy").is_some_and(|proxy| proxy == "believed");
-    Settings { believes_claims, ..Settings::new("mail.example.org", protection, peer) }
+    Settings { believes_claims, message_bytes_max: 1000, ..Settings::new("mail.example.org", protection, peer) }
 }
 
 fn scripts(folder: &str) -> Vec<(PathBuf, Script)> {
@@ -144,6 +145,11 @@ fn pop3_dialogues_go_as_written() {
 }
 
 #[test]
+fn submission_dialogues_go_as_written() {
+    play_all("submission-prelogin", SubmissionLogin::new);
+}
+
+#[test]
 fn a_dribbled_dialogue_goes_the_same_way() {
     let now = Instant::now();
     let mut session = ImapLogin::new(now, Settings::new("x", Protection::Plain, Peer::Client));
@@ -172,9 +178,12 @@ proptest::proptest! {
         let now = Instant::now();
         let mut imap = ImapLogin::new(now, Settings::new("x", Protection::Offered, Peer::Client));
         let mut pop3 = Pop3Login::new(now, Settings::new("x", Protection::Offered, Peer::Client));
+        let mut submission = SubmissionLogin::new(now, Settings::new("x", Protection::Offered, Peer::Client));
         for packet in packets {
             imap.handle(now, Input::Bytes(&packet));
             pop3.handle(now, Input::Bytes(&packet));
+            submission.handle(now, Input::Bytes(&packet));
+            while submission.poll().is_some() {}
             while imap.poll().is_some() || pop3.poll().is_some() {}
         }
     }

@@ -77,6 +77,26 @@ impl Fault {
         }
     }
 
+    /// Returns the whole reply of submission, with the codes of RFC 4954 §6 and RFC 5248.
+    #[must_use]
+    pub fn smtp_reply(self) -> &'static str {
+        match self {
+            Self::BadCredentials => "535 5.7.8 authentication failed",
+            Self::Unavailable => "454 4.7.0 temporarily unavailable, try again",
+            Self::Maintenance => "454 4.7.0 account under maintenance, try again later",
+            Self::Disabled => "525 5.7.13 account disabled",
+            Self::TooManyConnections => "454 4.7.0 too many connections for this account",
+            Self::Internal => "454 4.3.0 internal error",
+            Self::Damaged => "454 4.3.0 account damaged, its administrator has to look",
+        }
+    }
+
+    /// Finds the fault behind a member's refusal of a submission.
+    #[must_use]
+    pub fn of_smtp_reply(reply: &str) -> Self {
+        Self::ALL.into_iter().find(|fault| fault.smtp_reply() == reply).unwrap_or(Self::Unavailable)
+    }
+
     /// Finds the fault behind a member's IMAP refusal: what follows the tag.
     #[must_use]
     pub fn of_imap_reply(reply: &str) -> Self {
@@ -140,6 +160,7 @@ mod tests {
         for fault in Fault::ALL {
             assert_eq!(Fault::of_imap_reply(fault.imap_reply()), fault);
             assert_eq!(Fault::of_pop3_reply(fault.pop3_reply()), fault);
+            assert_eq!(Fault::of_smtp_reply(fault.smtp_reply()), fault);
         }
     }
 

@@ -14,6 +14,7 @@ pub mod imap;
 pub mod pop3;
 pub mod sasl;
 pub mod smtp;
+pub mod submission;
 mod suspicion;
 mod throttle;
 
@@ -25,6 +26,7 @@ pub use conduct::{LOGIN_WITHIN, Settings};
 pub use fault::Fault;
 pub use imap::ImapLogin;
 pub use pop3::Pop3Login;
+pub use submission::SubmissionLogin;
 pub use suspicion::Suspicion;
 
 pub use crate::handoff::{Moved, TlsFacts};
@@ -91,6 +93,8 @@ pub struct LoginRequest {
     pub secret: Secret,
     /// What a proxy said of its client; whether it is believed is the driver's business.
     pub claims: Claims,
+    /// What the client called itself, in submission.
+    pub hello: Option<smtp::Hello>,
 }
 
 /// What became of a login.

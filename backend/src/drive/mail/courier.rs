@@ -10,7 +10,7 @@ use laniakea_directory::{AccountRecord, ClusterName, Directory, LookupError};
 use laniakea_router::{
     drive::{
         RouterContext,
-        mail::{Engaged, Errand, Handover, Kept, MailClient, Need, Outgoing, engage_foreign, resolve},
+        mail::{Destination, Engaged, Errand, Handover, Kept, MailClient, Need, Outgoing, destination, engage_foreign},
     },
     handoff::{Preamble, Protocol, SessionId, TlsFacts},
     route::RouteKey,
@@ -55,16 +55,19 @@ pub struct Origin {
     pub hello: String,
     /// How often the mail was passed on between members.
     pub hops: u8,
+    /// Whether an account of ours has logged in to send it.
+    pub is_submission: bool,
     /// Whether the sender waits: not for what the queue tries again.
     pub awaited: bool,
     /// Connections to other members that carry this origin.
     pub kept: Arc<Kept>,
 }
 
-/// A recipient whose account is known.
+/// A recipient of whom it is known who is next.
 struct Routed {
     place: usize,
-    account: Arc<AccountRecord>,
+    /// What members are chosen by; none for other sites.
+    key: Option<RouteKey>,
     hop: NextHop,
 }
 
@@ -85,6 +88,12 @@ impl Courier {
     #[must_use]
     pub fn domain(&self) -> &str {
         &self.front.domain
+    }
+
+    /// Whether mail for other sites has somebody who takes it.
+    #[must_use]
+    pub fn has_way_out(&self) -> bool {
+        self.front.smarthost.is_some()
     }
 
     /// Carries a message to its recipients; one outcome for each, in order.
@@ -140,11 +149,10 @@ impl Courier {
                 Err(outcome) => results.push((place, outcome, false)),
             }
         }
-        let keys: Vec<(usize, RouteKey)> =
-            onward.iter().map(|routed| (routed.place, RouteKey::of_account(routed.account.id))).collect();
+        let keys: Vec<(usize, Option<RouteKey>)> = onward.iter().map(|routed| (routed.place, routed.key)).collect();
         let groups = group(onward.into_iter().map(|routed| (routed.place, routed.hop)));
         let legs = groups.into_iter().map(|(hop, places)| {
-            let key = keys.iter().find(|(place, _)| Some(place) == places.first()).map(|(_, key)| *key);
+            let key = keys.iter().find(|(place, _)| Some(place) == places.first()).and_then(|(_, key)| *key);
             let recipients: Vec<Recipient> = places.iter().filter_map(|place| named(addressees.get(*place)?)).collect();
             async move {
                 // The owner may have died: the next round claims the account anew.
@@ -172,8 +180,12 @@ impl Courier {
         awaited: bool,
     ) -> Result<Routed, Outcome> {
         let addressee = addressee.ok_or_else(Outcome::unavailable)?;
-        let account =
-            resolve(self.directory(), &addressee.recipient.address, self.domain()).await.map_err(Outcome::of_reply)?;
+        let recipient = &addressee.recipient.address;
+        let account = match destination(self.directory(), recipient, self.domain()).await.map_err(Outcome::of_reply)? {
+            Destination::Account(account) => account,
+            Destination::Outside => return Ok(Routed { place, key: None, hop: NextHop::Outside }),
+        };
+        let key = Some(RouteKey::of_account(account.id));
         let hop = self.next_hop(&account).await.map_err(|error| {
             tracing::info!(account = %account.id, %error, "the home of an account could not be looked up");
             Outcome::unavailable()
@@ -183,7 +195,7 @@ impl Courier {
             let delivery = Delivery { id: addressee.delivery_id, body, awaited };
             return match self.deliverer.deliver(&account, delivery).await {
                 DeliveryOutcome::Delivered => Err(Outcome::Delivered),
-                DeliveryOutcome::Elsewhere(owner) => Ok(Routed { place, account, hop: NextHop::Owner(owner) }),
+                DeliveryOutcome::Elsewhere(owner) => Ok(Routed { place, key, hop: NextHop::Owner(owner) }),
                 DeliveryOutcome::Temporary => Err(Outcome::unavailable()),
                 DeliveryOutcome::StorageFull => {
                     Err(Outcome::Temporary(Reply::new(452, (4, 3, 1), "the storage is full")))
@@ -192,7 +204,7 @@ impl Courier {
                 DeliveryOutcome::Refused => Err(Outcome::Permanent(Reply::new(550, (5, 2, 0), "account refuses mail"))),
             };
         }
-        Ok(Routed { place, account, hop })
+        Ok(Routed { place, key, hop })
     }
 
     async fn next_hop(&self, account: &AccountRecord) -> Result<NextHop, LookupError> {
@@ -265,6 +277,13 @@ impl Courier {
                 let engaged = engage_foreign(&self.front.foreign, &host, &preamble, self.domain(), outgoing).await;
                 engaged.map(|(client, recipients)| (None, client, recipients))
             }
+            NextHop::Outside => match &self.front.smarthost {
+                Some(smarthost) => {
+                    let engaged = smarthost.engage(self.domain(), outgoing).await;
+                    engaged.map(|(client, recipients)| (None, client, recipients))
+                }
+                None => Err(no_way_out()),
+            },
         };
         match engaged {
             // A server of another kind is not spoken to often enough to be kept, and is not looked after.
@@ -377,6 +396,11 @@ async fn transfer(
         false => Outcome::of_reply(reply),
     };
     (recipients.into_iter().map(settle).collect(), outcome.is_ok().then_some(client))
+}
+
+/// Mail for other sites, and nobody to take it.
+pub(super) fn no_way_out() -> Reply {
+    Reply::new(550, (5, 7, 1), "no mail to other sites from here: no smarthost is configured")
 }
 
 fn too_large() -> Outcome {

@@ -8,13 +8,17 @@ use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use laniakea_router::{
-    drive::mail::{Exchange, Share, resolve},
+    drive::mail::{Destination, Exchange, Share, destination, relaying_denied},
     handoff::TlsFacts,
     session::smtp::{Dialect, Envelope, Recipient},
     wire::smtp::{Mailbox, Reply},
 };
 
-use super::{MailService, courier::Origin, spool::SpoolError};
+use super::{
+    MailService,
+    courier::{Origin, no_way_out},
+    spool::SpoolError,
+};
 use crate::{
     deliver::{Addressee, Message, Outcome, RECEIVED_MAX, Trace, name_deliveries, received_count},
     drive::clock,
@@ -57,6 +61,7 @@ impl MemberExchange {
             client: self.origin.client,
             dialect: self.dialect,
             tls,
+            is_submission: self.origin.is_submission,
             smtputf8: envelope.parameters.smtputf8,
             host: &self.service.settings.host,
             session: &self.origin.session.to_string(),
@@ -64,6 +69,11 @@ impl MemberExchange {
             now_ms: clock::unix_ms(),
         }
         .received()
+    }
+
+    /// Whether mail for other sites is taken: of an account that has logged in, and of a fellow that let it in as such.
+    fn may_relay(&self) -> bool {
+        self.origin.is_submission || self.origin.hops > 0
     }
 
     async fn take_lmtp(&self, message: &Message, addressees: &[Addressee]) -> Vec<Reply> {
@@ -108,8 +118,12 @@ impl MemberExchange {
 impl Exchange for MemberExchange {
     async fn resolve(&mut self, recipient: Recipient) -> Result<Mailbox, Reply> {
         let courier = &self.service.courier;
-        resolve(courier.directory(), &recipient.address, courier.domain()).await?;
-        Ok(recipient.address)
+        match destination(courier.directory(), &recipient.address, courier.domain()).await? {
+            Destination::Account(_) => Ok(recipient.address),
+            Destination::Outside if !self.may_relay() => Err(relaying_denied()),
+            Destination::Outside if courier.has_way_out() => Ok(recipient.address),
+            Destination::Outside => Err(no_way_out()),
+        }
     }
 
     async fn begin(&mut self, envelope: Envelope, tls: Option<TlsFacts>) -> Result<(), Reply> {

@@ -129,6 +129,7 @@ impl Node {
             suspicion: Default::default(),
             directory,
             foreign: Default::default(),
+            smarthost: None,
             tls: ServerTls::load(&tls).unwrap(),
             memory: Budget::new(limits.memory_bytes_max),
             limits,

@@ -7,6 +7,7 @@ mod exchange;
 mod mail_test;
 mod runner;
 mod spool;
+mod submission;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -64,6 +65,7 @@ impl MailService {
             session: SessionId(0),
             hello: self.settings.host.clone(),
             hops: 0,
+            is_submission: false,
             awaited: false,
             kept: Arc::default(),
         };
@@ -88,6 +90,7 @@ impl MailService {
             session: client.session,
             hello: String::new(),
             hops: 0,
+            is_submission: false,
             awaited: true,
             kept: Arc::default(),
         };
@@ -107,6 +110,7 @@ impl MailService {
             session: preamble.session,
             hello: String::new(),
             hops: preamble.hops,
+            is_submission: false,
             awaited: true,
             kept: Arc::default(),
         };
@@ -134,6 +138,7 @@ impl MailService {
             recipients_max: front.limits.recipients_max,
             starttls: starttls.is_some(),
             believes_claims,
+            submitter: None,
             tls: origin.tls.is_some(),
         };
         let connection = Connection { stream, tls: starttls, unread: Vec::new(), shutdown: front.shutdown.clone() };

@@ -124,6 +124,7 @@ impl Try {
             authzid: None,
             secret: Secret::new(self.password.into()),
             claims: Default::default(),
+            hello: None,
         };
         let mail_host = format!("{}:{port}", self.host);
         let reached = log_in(servers.find(&mail_host).unwrap(), &preamble, &request).await;

@@ -84,7 +84,10 @@ impl ForeignServers {
     ///
     /// If a file of certificates cannot be used.
     pub fn load(settings: &[ForeignSettings]) -> Result<Self, TlsError> {
-        let load = |settings: &ForeignSettings| Ok((settings.clone(), ClientTls::load(settings)?));
+        let load = |settings: &ForeignSettings| {
+            let tls = ClientTls::load(settings.tls, settings.verify, settings.ca.as_deref())?;
+            Ok((settings.clone(), tls))
+        };
         settings.iter().map(load).collect::<Result<_, _>>().map(Self)
     }
 

@@ -1,8 +1,8 @@
 //! The client's side of TLS, to servers of other kinds.
 
-use std::{fs, io, sync::Arc};
+use std::{fs, io, path::Path, sync::Arc};
 
-use laniakea_config::{ForeignSettings, ForeignTls};
+use laniakea_config::ForeignTls;
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -18,19 +18,19 @@ use crate::drive::{Stream, tls::TlsError};
 pub struct ClientTls(Option<TlsConnector>);
 
 impl ClientTls {
-    /// Loads the certificates to trust: the system's and those of the settings' file.
+    /// Loads the certificates to trust: the system's and those of a file.
     ///
     /// # Errors
     ///
     /// If the file is unreadable or holds no certificate.
-    pub fn load(settings: &ForeignSettings) -> Result<Self, TlsError> {
-        if settings.tls == ForeignTls::Off {
+    pub fn load(tls: ForeignTls, verify: bool, ca: Option<&Path>) -> Result<Self, TlsError> {
+        if tls == ForeignTls::Off {
             return Ok(Self(None));
         }
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-        let config = if settings.verify {
-            builder.with_root_certificates(roots(settings)?).with_no_client_auth()
+        let config = if verify {
+            builder.with_root_certificates(roots(ca)?).with_no_client_auth()
         } else {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth()
         };
@@ -52,13 +52,13 @@ impl ClientTls {
     }
 }
 
-fn roots(settings: &ForeignSettings) -> Result<RootCertStore, TlsError> {
+fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     let (_used, _ignored) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = &settings.ca {
-        let pem = fs::read(path).map_err(|source| TlsError::Read { path: path.clone(), source })?;
+    if let Some(path) = ca {
+        let pem = fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })?;
         for certificate in CertificateDer::pem_slice_iter(&pem) {
-            roots.add(certificate.map_err(|source| TlsError::Pem { path: path.clone(), source })?)?;
+            roots.add(certificate.map_err(|source| TlsError::Pem { path: path.to_owned(), source })?)?;
         }
     }
     Ok(roots)

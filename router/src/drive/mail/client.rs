@@ -5,17 +5,20 @@
 
 use std::{io, net::IpAddr, time::Duration};
 
+use laniakea_directory::Secret;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
+use zeroize::Zeroizing;
 
 use crate::{
     drive::Stream,
     handoff::Preamble,
     session::foreign::Introduction,
     session::smtp::{Dialect, Envelope, Recipient},
+    wire::sasl::encode_plain,
     wire::smtp::{DotStuffer, MailParameters, Mailbox, Reply, ReplyFault, parse_reply},
 };
 
@@ -97,6 +100,7 @@ struct Extensions {
     dsn: bool,
     ours: bool,
     starttls: bool,
+    auth_plain: bool,
     /// What XCLIENT may say.
     xclient: Vec<String>,
 }
@@ -161,6 +165,20 @@ impl MailClient {
         let reply = self.exchange(1).await?.pop().ok_or(ReplyFault::Syntax)?;
         // One that does not believe us takes the mail all the same.
         if reply.is_success() { self.say_hello_after_greeting(hello).await } else { Ok(()) }
+    }
+
+    /// Logs in with PLAIN (RFC 4954).
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] also if the server offers no such login.
+    pub async fn authenticate(&mut self, user: &str, password: &Secret) -> Result<(), ClientError> {
+        if !self.extensions.auth_plain {
+            return Err(ClientError::Refused(Reply::new(451, (4, 7, 0), "the next server lacks AUTH PLAIN")));
+        }
+        let command = Zeroizing::new(format!("AUTH PLAIN {}\r\n", *encode_plain(None, user, password)));
+        self.outgoing.extend_from_slice(command.as_bytes());
+        let reply = self.exchange(1).await?.pop().ok_or(ReplyFault::Syntax)?;
+        if reply.code == 235 { Ok(()) } else { Err(ClientError::Refused(reply)) }
     }
 
     fn on(stream: Stream, dialect: Dialect) -> Self {
@@ -278,6 +296,8 @@ impl MailClient {
                 .any(|line| line.split(' ').next().is_some_and(|word| word.eq_ignore_ascii_case(keyword)))
         };
         let ours = offers("XDELIVERYID");
+        let auth = reply.lines.iter().skip(1).find_map(|line| line.strip_prefix("AUTH "));
+        let auth_plain = auth.is_some_and(|names| names.split(' ').any(|name| name.eq_ignore_ascii_case("PLAIN")));
         let xclient = reply.lines.iter().skip(1).find_map(|line| line.strip_prefix("XCLIENT "));
         let xclient = xclient.map(|names| names.split(' ').map(str::to_ascii_uppercase).collect()).unwrap_or_default();
         self.extensions = Extensions {
@@ -288,6 +308,7 @@ impl MailClient {
             dsn: offers("DSN") || ours,
             ours,
             starttls: offers("STARTTLS"),
+            auth_plain,
             xclient,
         };
         Ok(())

@@ -15,6 +15,7 @@ mod lmtp;
 #[cfg(test)]
 mod relay_test;
 mod resolve;
+mod smarthost;
 mod smtp;
 
 use std::sync::Arc;
@@ -27,7 +28,8 @@ pub use converse::{Connection, Exchange, Farewell, converse};
 pub use engage::{Engaged, Errand, Need};
 pub use foreign::engage_foreign;
 pub use kept::Kept;
-pub use resolve::{Verdict, resolve};
+pub use resolve::{Destination, Verdict, destination, relaying_denied, resolve};
+pub use smarthost::Smarthost;
 
 use super::{
     Stream,
@@ -66,6 +68,7 @@ async fn serve(stream: Stream, client: &Client, context: &RouterContext, dialect
         recipients_max: context.limits.recipients_max,
         starttls: true,
         believes_claims: client.is_believed,
+        submitter: None,
         tls: tls.is_some(),
     };
     let connection =

@@ -86,6 +86,7 @@ impl FakeMember {
             recipients_max: 100,
             starttls: false,
             believes_claims: false,
+            submitter: None,
             tls: false,
         };
         let shutdown = CancellationToken::new();
@@ -206,6 +207,7 @@ impl Rig {
             routes: Routes::new(directory.clone(), Default::default()),
             directory,
             foreign: Default::default(),
+            smarthost: None,
             tls: ServerTls::load(&files.settings()).unwrap(),
             memory: Budget::new(limits.memory_bytes_max),
             limits,

@@ -14,12 +14,25 @@ use crate::wire::smtp::{Mailbox, Reply};
 /// The account a recipient leads to, or why it is refused.
 pub type Verdict = Result<Arc<AccountRecord>, Reply>;
 
+/// Where mail for a recipient belongs.
+#[derive(Debug, Clone)]
+pub enum Destination {
+    /// To this account.
+    Account(Arc<AccountRecord>),
+    /// To another site.
+    Outside,
+}
+
 /// Looks up whom a recipient means. `domain` is the installation's own.
-pub async fn resolve(directory: &Directory, recipient: &Mailbox, domain: &str) -> Verdict {
+///
+/// # Errors
+///
+/// With why the recipient is refused, here and everywhere.
+pub async fn destination(directory: &Directory, recipient: &Mailbox, domain: &str) -> Result<Destination, Reply> {
     // An address that breaks the directory's rules belongs to no account.
-    let Ok(address) = Address::parse(recipient.as_str()) else { return Err(unknown(recipient.domain(), domain)) };
+    let Ok(address) = Address::parse(recipient.as_str()) else { return unknown(recipient.domain(), domain) };
     match directory.resolve(&address).await {
-        Ok(resolution) => verdict(resolution, &address, domain),
+        Ok(resolution) => judge(resolution, &address, domain),
         Err(error) => {
             tracing::info!(%error, recipient = %recipient, "recipient could not be looked up");
             Err(Reply::new(451, (4, 3, 0), "directory temporarily unavailable"))
@@ -27,10 +40,24 @@ pub async fn resolve(directory: &Directory, recipient: &Mailbox, domain: &str) -
     }
 }
 
-fn verdict(resolution: Resolution, address: &Address, domain: &str) -> Verdict {
+/// Looks up whom a recipient means, among our own.
+pub async fn resolve(directory: &Directory, recipient: &Mailbox, domain: &str) -> Verdict {
+    match destination(directory, recipient, domain).await? {
+        Destination::Account(account) => Ok(account),
+        Destination::Outside => Err(relaying_denied()),
+    }
+}
+
+/// The answer to whoever may not send mail to other sites.
+#[must_use]
+pub fn relaying_denied() -> Reply {
+    Reply::new(550, (5, 7, 1), "no such account here, relaying denied")
+}
+
+fn judge(resolution: Resolution, address: &Address, domain: &str) -> Result<Destination, Reply> {
     match resolution {
-        Resolution::Account(account) => Ok(account),
-        Resolution::Unknown => Err(unknown(address.domain(), domain)),
+        Resolution::Account(account) => Ok(Destination::Account(account)),
+        Resolution::Unknown => unknown(address.domain(), domain),
         // The account's mail goes to another site: that would be relaying, which nothing here does yet.
         Resolution::Forward(_) => Err(Reply::new(550, (5, 7, 1), "forwarded to another site: relaying denied")),
         Resolution::Refused(_) => Err(Reply::new(550, (5, 2, 1), "account disabled")),
@@ -44,12 +71,12 @@ fn verdict(resolution: Resolution, address: &Address, domain: &str) -> Verdict {
     }
 }
 
-/// Nobody here has the address: in our own domain that is all there is to say, elsewhere it is a wish for relaying.
-fn unknown(recipient_domain: &str, domain: &str) -> Reply {
+/// Nobody here has the address: in our own domain that is all there is to say, elsewhere others may know.
+fn unknown(recipient_domain: &str, domain: &str) -> Result<Destination, Reply> {
     if recipient_domain.eq_ignore_ascii_case(domain) {
-        Reply::new(550, (5, 1, 1), "no such account")
+        Err(Reply::new(550, (5, 1, 1), "no such account"))
     } else {
-        Reply::new(550, (5, 7, 1), "no such account here, relaying denied")
+        Ok(Destination::Outside)
     }
 }
 

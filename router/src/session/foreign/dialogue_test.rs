@@ -46,6 +46,7 @@ fn approach(script: &Script) -> Approach {
             authzid: script.settings.get("authzid").cloned(),
             secret: Secret::new(secret.into()),
             claims: Default::default(),
+            hello: None,
         },
         start_tls: script.settings.get("tls").is_some_and(|tls| tls == "start"),
         introduction: script.settings.contains_key("introduce").then(|| Introduction {

@@ -74,21 +74,26 @@ impl SmtpSession {
     /// A session that will greet its client.
     #[must_use]
     pub fn new(now: Instant, settings: Settings) -> Self {
-        let mut greeting = Vec::new();
-        replies::greeting(&settings).encode(&mut greeting);
+        let hello = settings.submitter.as_ref().map(|submitter| submitter.hello.clone());
+        let mut outputs = VecDeque::new();
+        if hello.is_none() {
+            let mut greeting = Vec::new();
+            replies::greeting(&settings).encode(&mut greeting);
+            outputs.push_back(Output::Write(greeting));
+        }
         Self {
             tls: settings.tls,
             buffer: LineBuffer::new(LINE_BYTES_MAX),
             state: State::Idle,
-            hello: None,
+            greeted: hello.is_some(),
+            hello,
             claims: Claims::default(),
-            greeted: false,
             stopping: false,
             budget: Budget::default(),
             paused_until: None,
             waits_until: now + COMMAND_WAIT,
             replies: Vec::new(),
-            outputs: VecDeque::from([Output::Write(greeting)]),
+            outputs,
             settings,
         }
     }
@@ -230,7 +235,7 @@ impl SmtpSession {
             }
             (Command::StartTls, _) => self.on_starttls(now),
             (Command::Xclient(claims), _) => self.on_xclient(now, claims),
-            (Command::Expand | Command::Bdat | Command::Auth, _) => self.refuse(now, &replies::not_offered()),
+            (Command::Expand | Command::Bdat | Command::Auth { .. }, _) => self.refuse(now, &replies::not_offered()),
             (Command::Http, _) => {
                 self.say(&replies::closing("this is a mail server"));
                 self.close();
@@ -270,6 +275,9 @@ impl SmtpSession {
         };
         if matches!(self.state, State::Open(_)) {
             return self.refuse(now, &replies::out_of_order("a transaction is open already"));
+        }
+        if self.settings.submitter.as_ref().is_some_and(|account| !account.may_send_as(mail.reverse_path.as_ref())) {
+            return self.refuse(now, &replies::not_yours());
         }
         // RFC 1870 §6.1: refuse at once what is declared too large.
         if mail.parameters.size.is_some_and(|size| size > self.settings.message_bytes_max) {

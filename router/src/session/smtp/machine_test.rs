@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use laniakea_directory::Address;
+
 use super::*;
 use crate::{
     dialogue::{Player, Said, Script},
@@ -33,6 +35,10 @@ impl Table {
         for (key, value) in &script.settings {
             match key.as_str() {
                 "peer" => settings.peer = Peer::Router,
+                "submitter" => {
+                    let hello = Hello { name: "client".into(), extended: true };
+                    settings.submitter = Some(Submitter { hello, addresses: vec![Address::parse(value).unwrap()] });
+                }
                 "proxy" => settings.believes_claims = true,
                 "starttls" => settings.starttls = true,
                 "size" => settings.message_bytes_max = value.parse().unwrap(),
@@ -131,6 +137,7 @@ fn settings(dialect: Dialect) -> Settings {
         recipients_max: 100,
         starttls: false,
         believes_claims: false,
+        submitter: None,
         tls: false,
     }
 }

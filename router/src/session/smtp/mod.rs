@@ -19,6 +19,7 @@ mod replies;
 
 use std::{borrow::Cow, collections::HashMap};
 
+use laniakea_directory::Address;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -71,6 +72,37 @@ pub struct Settings {
     pub tls: bool,
     /// Whether the other end is a proxy that is believed what it says of its client (XCLIENT).
     pub believes_claims: bool,
+    /// The account that has logged in to submit mail, on a connection that was greeted before.
+    pub submitter: Option<Submitter>,
+}
+
+/// An account that submits mail (RFC 6409).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitter {
+    /// What its client called itself.
+    pub hello: Hello,
+    /// Its own addresses: it may send in no other name.
+    pub addresses: Vec<Address>,
+}
+
+impl Submitter {
+    /// Whether mail may be sent in this name. The empty one is for reports.
+    fn may_send_as(&self, reverse_path: Option<&Mailbox>) -> bool {
+        let Some(path) = reverse_path else { return true };
+        let Ok(address) = Address::parse(path.as_str()) else { return false };
+        self.addresses.contains(&address) || self.addresses.contains(&address.base())
+    }
+}
+
+/// What EHLO promises everybody, in submission too.
+pub(super) fn capabilities(message_bytes_max: u64) -> Vec<Cow<'static, str>> {
+    vec![
+        "PIPELINING".into(),
+        format!("SIZE {message_bytes_max}").into(),
+        "8BITMIME".into(),
+        "SMTPUTF8".into(),
+        "ENHANCEDSTATUSCODES".into(),
+    ]
 }
 
 /// What happened.
@@ -165,13 +197,7 @@ pub fn delivery_ids(recipients: &[Recipient], transaction: u128) -> Vec<u128> {
 impl Settings {
     /// What EHLO or LHLO answers after the first line (RFC 5321 §4.1.1.1).
     fn capabilities(&self, tls: bool) -> Vec<Cow<'static, str>> {
-        let mut all: Vec<Cow<'static, str>> = vec![
-            "PIPELINING".into(),
-            format!("SIZE {}", self.message_bytes_max).into(),
-            "8BITMIME".into(),
-            "SMTPUTF8".into(),
-            "ENHANCEDSTATUSCODES".into(),
-        ];
+        let mut all = capabilities(self.message_bytes_max);
         if self.starttls && !tls {
             all.push("STARTTLS".into());
         }

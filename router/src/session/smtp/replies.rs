@@ -45,6 +45,11 @@ pub(super) fn too_large() -> Reply {
     Reply::new(552, (5, 3, 4), "message too large")
 }
 
+/// RFC 6409 §6.1.
+pub(super) fn not_yours() -> Reply {
+    Reply::new(553, (5, 7, 1), "not one of your addresses")
+}
+
 pub(super) fn out_of_order(text: &'static str) -> Reply {
     Reply::new(503, (5, 5, 1), text)
 }

@@ -42,8 +42,13 @@ pub enum Command {
     StartTls,
     /// XCLIENT: what a proxy says of its client (Postfix's `XCLIENT_README`).
     Xclient(Claims),
-    /// AUTH (RFC 4954), which is not offered here.
-    Auth,
+    /// AUTH (RFC 4954 §4).
+    Auth {
+        /// The mechanism, in upper case.
+        mechanism: String,
+        /// The initial response, still encoded.
+        initial: Option<Vec<u8>>,
+    },
     /// The first line of an HTTP request: somebody makes a browser or a proxy talk to us.
     Http,
 }
@@ -116,7 +121,7 @@ pub fn parse_command(line: &[u8]) -> Result<Command, CommandFault> {
         "VRFY" => Ok(Command::Verify),
         "EXPN" => Ok(Command::Expand),
         "HELP" => Ok(Command::Help),
-        "AUTH" => Ok(Command::Auth),
+        "AUTH" => auth(argument),
         "XCLIENT" if !argument.is_empty() => {
             Claims::of_xclient(argument).map(Command::Xclient).ok_or(CommandFault::Syntax)
         }
@@ -155,6 +160,18 @@ fn rcpt(argument: &str) -> Result<Rcpt, CommandFault> {
         ForwardPath::Mailbox(Mailbox::parse(path).map_err(|_| CommandFault::Recipient)?)
     };
     Ok(Rcpt { forward_path, parameters: RcptParameters::parse(rest)? })
+}
+
+/// `"AUTH" SP mechanism [SP initial-response]`.
+fn auth(argument: &str) -> Result<Command, CommandFault> {
+    let (mechanism, initial) = match argument.split_once(' ') {
+        Some((mechanism, initial)) => (mechanism, Some(initial.as_bytes().to_vec())),
+        None => (argument, None),
+    };
+    if mechanism.is_empty() {
+        return Err(CommandFault::Syntax);
+    }
+    Ok(Command::Auth { mechanism: mechanism.to_ascii_uppercase(), initial })
 }
 
 /// The path behind `FROM:` or `TO:`. Spaces before the bracket are wrong and common; `None` is "no path there".
