@@ -71,7 +71,6 @@ async fn the_storage_of_a_member_fails() -> Result<()> {
 }
 
 #[tokio::test]
-#[ignore = "a controller that answers but does not reach its storage is not always deposed in time"]
 async fn the_storage_of_the_controller_fails() -> Result<()> {
     survive(&STORAGE, true, ProbePolicy::Off).await
 }
