@@ -116,7 +116,12 @@ impl Slots {
 
     /// The slots in the set, lowest first.
     pub fn iter(self) -> impl Iterator<Item = u8> {
-        (0..SLOTS_MAX).filter(move |slot| self.contains(*slot))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let slot = u8::try_from(left.trailing_zeros()).ok().filter(|slot| *slot < SLOTS_MAX)?;
+            left &= left - 1;
+            Some(slot)
+        })
     }
 }
 

@@ -267,7 +267,7 @@ impl Happening {
 }
 
 /// An entry of the queue: earlier first, then in the order they were put there.
-struct Due(Moment, u64, Happening);
+struct Due(Moment, u64, Box<Happening>);
 
 impl PartialEq for Due {
     fn eq(&self, other: &Self) -> bool {
@@ -398,7 +398,7 @@ impl World {
             if self.traced {
                 println!("{:>10} {happening:?}", at.as_micros() - 1_000_000_000);
             }
-            self.happen(happening);
+            self.happen(*happening);
         }
         self.witness.seen.simulated = self.plan.troubled + self.plan.healing;
     }
@@ -410,7 +410,7 @@ impl World {
 
     fn after(&mut self, span: Duration, happening: Happening) {
         self.order += 1;
-        self.queue.push(Reverse(Due(self.now + span, self.order, happening)));
+        self.queue.push(Reverse(Due(self.now + span, self.order, Box::new(happening))));
     }
 
     fn happen(&mut self, happening: Happening) {
