@@ -1,7 +1,7 @@
 //! The shared filesystem as the arbiter: what may be asked of it, as values, and the narrow trait behind which it stands.
 //!
 //! The machines only name calls ([`ArbiterCall`]) and read answers; a driver carries them out, on the real filesystem
-//! (`drive/arbiter`) or on a simulated one (`sim/storage`). Each call is safe to repeat. Only mutations are proofs: on real
+//! (`drive/arbiter`) or on a simulated one (`store/fs`). Each call is safe to repeat. Only mutations are proofs: on real
 //! shared filesystems a `stat` or the name of a tick may come from a cache. So what ticks say decides when to try something
 //! and never whether it is allowed; and the two listings that do count (who lives, which term is the highest) are read
 //! after a change to the very directory that is listed.
