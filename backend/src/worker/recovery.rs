@@ -101,3 +101,55 @@ impl<S: State, F: Fs> Recovery<S, F> {
         Worker::new(self.log, self.state, timing, now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        mailbox::{Account, BodyRecord, Flags, MailboxName, NewMessage, Request, Timestamp},
+        store::RealFs,
+        worker::perform_in,
+    };
+
+    /// Prints where the time goes when an account is opened that nobody has opened since it was closed in order.
+    ///
+    /// ```text
+    /// cargo test --release -p laniakea-backend --lib opening_an_account -- --ignored --nocapture
+    /// ```
+    #[test]
+    #[ignore = "measures"]
+    fn opening_an_account_of_100_000_messages() {
+        const MESSAGES: u32 = 100_000;
+        let scratch = tempfile::tempdir().unwrap();
+        let (fs, folder) = (Arc::new(RealFs::default()), scratch.path().join("account"));
+        let (mut log, _) = Log::open(Arc::clone(&fs), &folder, 1).unwrap();
+        let mut account = Account::new();
+        let body = BodyRecord::new(b"From: a@example.org\r\nSubject: hello\r\n\r\nhello\r\n").unwrap();
+        for batches in 0..MESSAGES / 1_000 {
+            let mut batch = log.batch();
+            for number in 0..1_000 {
+                let message = NewMessage { flags: Flags::default(), internal_date: None, body: body.clone() };
+                let request = Request::Deliver { id: None, mailbox: MailboxName::inbox(), message };
+                let random = u128::from(batches * 1_000 + number);
+                perform_in(&mut batch, &mut account, request, Timestamp(1_700_000_000), random);
+            }
+            let appended = log.write(batch).unwrap();
+            let synced = log.sync(appended).unwrap();
+            log.validated(synced);
+        }
+        log.snapshot(&account).unwrap();
+        log.close();
+        for epoch in 2..7 {
+            let began = Instant::now();
+            let (log, recovered) = Log::open(Arc::clone(&fs), &folder, epoch).unwrap();
+            let read = began.elapsed();
+            let state: Account = build_up(&recovered, OwnableId::Queue(0)).unwrap();
+            let bytes = recovered.snapshot.as_ref().map_or(0, Vec::len);
+            assert_eq!(state.usage().messages, u64::from(MESSAGES));
+            println!("read {read:?}, built {:?}, a snapshot of {bytes} bytes", began.elapsed() - read);
+            log.close();
+        }
+    }
+}
