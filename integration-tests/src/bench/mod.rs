@@ -1,12 +1,14 @@
 //! Benchmarks of one thing beside another, in one run on one machine: only their ratios mean anything.
 //!
 //! - [`claims`]: how fast a controller grants, and how long a claim takes beside a bare round trip over TCP.
+//! - [`front`]: what a login, a command, a megabyte and an idle connection cost our router, nginx, HAProxy and Dovecot's proxy.
 //! - [`growth`]: what an operation costs as a cluster grows, and what its controller has of that.
 //! - [`locks`]: the same mail under a file lock for every operation, and by one owner.
 //! - [`takeover`]: a member that owns a hundred thousand accounts dies, and another claims them all at once.
 
 pub mod claims;
 mod cpu;
+pub mod front;
 pub mod growth;
 pub mod locks;
 mod spread;

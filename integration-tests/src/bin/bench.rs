@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use integration_tests::bench::{
     claims::{self, Claims},
+    front::{self, Front},
     growth::{self, Growth},
     locks::{self, Keeper, Locks},
     takeover::{self, Takeover},
@@ -26,6 +27,7 @@ const AFTER_HELP: &str = "\
 Examples:
   bench claims
   bench claims --members 8 --owned 1000000 --at-once 64 --at-once 1024 --json
+  bench front --only laniakea --only nginx --idle 1000 --idle 8000
   bench growth --members 1 --members 8 --rounds 3
   bench takeover
   bench locks --storage /tmp
@@ -35,6 +37,8 @@ Examples:
 enum What {
     /// Claims per second of a controller's processor time; one claim beside a bare round trip over TCP.
     Claims(Claims),
+    /// Our router beside nginx, HAProxy and Dovecot's proxy, in front of one back end, in the clear and inside TLS.
+    Front(Front),
     /// Processor time per operation as the members of a cluster become more; the controller's share of it.
     Growth(Growth),
     /// The same mail under a file lock for every operation, and by one owner.
@@ -44,6 +48,9 @@ enum What {
     /// A process of `locks`.
     #[command(hide = true)]
     Keeper { settings: String },
+    /// The back end of `front`.
+    #[command(hide = true)]
+    Null,
     /// The controller of `claims`.
     #[command(hide = true)]
     Controller { folder: PathBuf },
@@ -57,6 +64,11 @@ async fn main() -> Result<()> {
             let report = claims::measure(&what, &claims::this_program()?).await?;
             if bench.json { print_json(&report) } else { print_claims(&report) }
         }
+        What::Front(what) => {
+            let report = front::measure(&what, &claims::this_program()?).await?;
+            if bench.json { print_json(&report) } else { print_front(&report) }
+        }
+        What::Null => front::be_null().await,
         What::Growth(what) => {
             let report = growth::measure(&what).await?;
             if bench.json { print_json(&report) } else { print_growth(&report) }
@@ -92,6 +104,25 @@ fn print_claims(report: &claims::Report) -> Result<()> {
             "{:>8} {:>12.0} {:>22.0} {:>10.1} {:>10.1}",
             load.at_once, load.per_second, load.per_controller_core, load.claim.p50_us, load.claim.p99_us
         );
+    }
+    Ok(())
+}
+
+fn print_front(report: &[front::Measured]) -> Result<()> {
+    let names = ["", "logins/s", "CPU us each", "NOOP p50 us", "p99 us", "MB/s", "CPU us/MB", "bytes idle"];
+    println!("{}", names.map(|name| format!("{name:>14}")).concat());
+    for one in report {
+        let idle: Vec<String> = one.idle.iter().map(|(count, bytes)| format!("{bytes:.0} at {count}")).collect();
+        let row = [
+            format!("{}{}", one.front, if one.tls { ", TLS" } else { "" }),
+            format!("{:.0}", one.logins),
+            format!("{:.0}", one.login_cpu_us),
+            format!("{:.1}", one.noop.p50_us),
+            format!("{:.1}", one.noop.p99_us),
+            format!("{:.0}", one.megabytes),
+            format!("{:.0}", one.megabyte_cpu_us),
+        ];
+        println!("{}   {}", row.map(|cell| format!("{cell:>14}")).concat(), idle.join(", "));
     }
     Ok(())
 }

@@ -25,11 +25,11 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A server that ends with the value.
-struct Server(Child);
+pub(crate) struct Server(Child);
 
 impl Server {
     /// Starts it and waits until it listens on all these.
-    fn start(command: &mut Command, folder: &Path, listeners: &[SocketAddr]) -> Result<Self> {
+    pub(crate) fn start(command: &mut Command, folder: &Path, listeners: &[SocketAddr]) -> Result<Self> {
         let output = |name: &str| std::fs::File::create(folder.join(name));
         let child = command
             .stdin(Stdio::null())
@@ -49,6 +49,11 @@ impl Server {
             thread::sleep(Duration::from_millis(20));
         }
         Ok(server)
+    }
+
+    /// The number of its first process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
     }
 }
 
@@ -81,10 +86,10 @@ fn read(file: &Path) -> String {
 }
 
 /// A loopback address whose port is free now.
-fn free() -> Result<SocketAddr> {
+pub(crate) fn free() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
