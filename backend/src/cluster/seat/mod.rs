@@ -222,6 +222,8 @@ struct Watch {
     won: Moment,
     /// When the last successful tick of our own began.
     ticked: Moment,
+    /// When a fellow was last given up: a lease that needs its answers no more needs a tick begun since.
+    gave_up: Moment,
     /// The newest evidence that calls for a look at the directory.
     evidence: Moment,
     /// A survey is under way since then; with the term this seat was controller of.
@@ -261,6 +263,7 @@ impl Seat {
                 registered: now,
                 won: now,
                 ticked: now,
+                gave_up: now,
                 evidence: now,
                 looking: None,
                 looked: None,

@@ -75,6 +75,7 @@ impl Seat {
             return;
         }
         contact.bury(now, how);
+        self.watch.gave_up = now;
         self.notice(Notice::Lost { incarnation: incarnation.clone(), how });
         self.look_at_once(now);
     }
@@ -211,6 +212,7 @@ impl Seat {
     fn free(&mut self, now: Moment, incarnation: &Incarnation) {
         self.hang_up(incarnation);
         self.remember_fenced(incarnation);
+        self.watch.gave_up = now;
         if self.contacts.remove(incarnation).is_some_and(|contact| contact.cooling.is_some()) {
             self.ask(ArbiterCall::Cooled(incarnation.clone()));
         }
@@ -439,7 +441,8 @@ impl Seat {
     }
 
     fn lease(&self, now: Moment) -> Option<Moment> {
-        if !self.member.is_registered() {
+        // Whoever was given up may have had us fenced before, and have granted what we own: only a tick since then tells.
+        if !self.member.is_registered() || self.watch.ticked < self.watch.gave_up {
             return None;
         }
         let (confirmed, registered) = match &self.controller {
