@@ -3,6 +3,7 @@
 //! - [`claims`]: how fast a controller grants, and how long a claim takes beside a bare round trip over TCP.
 //! - [`front`]: what a login, a command, a megabyte and an idle connection cost our router, nginx, HAProxy and Dovecot's proxy.
 //! - [`growth`]: what an operation costs as a cluster grows, and what its controller has of that.
+//! - [`lookups`]: the embedded directory beside OpenLDAP, with the same millions of entries.
 //! - [`locks`]: the same mail under a file lock for every operation, and by one owner.
 //! - [`takeover`]: a member that owns a hundred thousand accounts dies, and another claims them all at once.
 
@@ -11,6 +12,7 @@ mod cpu;
 pub mod front;
 pub mod growth;
 pub mod locks;
+pub mod lookups;
 mod spread;
 pub mod takeover;
 

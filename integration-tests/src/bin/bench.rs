@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use integration_tests::bench::{
+    Spread,
     claims::{self, Claims},
     front::{self, Front},
     growth::{self, Growth},
     locks::{self, Keeper, Locks},
+    lookups::{self, Lookups},
     takeover::{self, Takeover},
 };
 
@@ -31,7 +33,8 @@ Examples:
   bench growth --members 1 --members 8 --rounds 3
   bench takeover
   bench locks --storage /tmp
-  bench locks --storage /mnt/a /mnt/b /mnt/c --contend";
+  bench locks --storage /mnt/a /mnt/b /mnt/c --contend
+  bench lookups --entries 5000000";
 
 #[derive(Subcommand)]
 enum What {
@@ -45,6 +48,8 @@ enum What {
     Locks(Locks),
     /// The death of a member that owns a hundred thousand accounts, which another claims all at once.
     Takeover(Takeover),
+    /// The embedded directory beside OpenLDAP, with the same entries: filling, size, look-ups.
+    Lookups(Lookups),
     /// A process of `locks`.
     #[command(hide = true)]
     Keeper { settings: String },
@@ -80,6 +85,10 @@ async fn main() -> Result<()> {
         What::Takeover(what) => {
             let report = takeover::measure(&what, &claims::this_program()?).await?;
             if bench.json { print_json(&report) } else { print_takeover(&report) }
+        }
+        What::Lookups(what) => {
+            let report = lookups::measure(&what).await?;
+            if bench.json { print_json(&report) } else { print_lookups(&report) }
         }
         What::Keeper { settings } => locks::keep(serde_json::from_str::<Keeper>(&settings)?).await,
         What::Controller { folder } => claims::be_controller(&folder).await,
@@ -171,5 +180,25 @@ fn print_locks(report: &[locks::Kept]) -> Result<()> {
             kept.per_second, kept.delivery.p50_us, kept.delivery.p99_us
         );
     }
+    Ok(())
+}
+
+fn print_lookups(report: &lookups::Report) -> Result<()> {
+    let columns = ["filled in s", "MiB on disk", "MiB resident", "look-ups/s", "CPU us each", "p50 us", "p99 us"];
+    println!("{:<10}{}", "", columns.map(|column| format!("{column:>14}")).concat());
+    for (name, side) in [("ours", &report.ours), ("OpenLDAP", &report.openldap)] {
+        let spread = side.spread.unwrap_or(Spread { p50_us: 0.0, p99_us: 0.0 });
+        let sizes = [side.disk_bytes, side.resident_bytes].map(|bytes| bytes as f64 / f64::from(1 << 20));
+        let numbers = [side.fill_s, sizes[0], sizes[1], side.per_second, side.cpu_us, spread.p50_us, spread.p99_us];
+        println!("{name:<10}{}", numbers.map(|number| format!("{number:>14.1}")).concat());
+    }
+    let (ours, theirs) = (&report.ours, &report.openldap);
+    let ratio = |one: f64, other: f64| if other > 0.0 { one / other } else { 0.0 };
+    println!(
+        "ours in theirs: {:.2} x the look-ups/s, {:.2} x the processor time of each, {:.2} x the time to fill",
+        ratio(ours.per_second, theirs.per_second),
+        ratio(ours.cpu_us, theirs.cpu_us),
+        ratio(ours.fill_s, theirs.fill_s)
+    );
     Ok(())
 }
