@@ -93,6 +93,18 @@ fn what_somebody_wants_of_a_drained_member_does_not_wait_in_line() {
 }
 
 #[test]
+fn who_waits_for_what_was_recalled_on_an_earlier_session_is_answered() {
+    let mut controller = granting(&["a", "b"]);
+    controller.step(at(1), claim("a", 1));
+    controller.step(at(1), drain("a", true));
+    assert_eq!(answers(&controller.step(at(2), claim("b", 1))), [""; 0], "waits for the release");
+    controller.step(at(3), ControllerEvent::Disconnected(incarnation("a", 1)));
+    controller.step(at(4), drain("a", false));
+    let commands = controller.step(at(5), register("a", vec![(account(1), epoch(1))]));
+    assert_eq!((recalled(&commands), answers(&commands)), (0, vec!["b: owned by a".to_owned()]));
+}
+
+#[test]
 fn who_keeps_what_was_recalled_is_condemned_after_five_seconds() {
     let mut controller = granting(&["a", "b"]);
     controller.step(at(0), claim("a", 1));

@@ -304,6 +304,8 @@ impl Controller {
         self.tell(incarnation, Message::Registered { term: self.term });
         self.tell_roster_to(incarnation);
         self.unsettled.extend(freed);
+        // What was recalled on the last session is so no more: whoever waits for it is answered, or makes it be recalled anew.
+        self.unsettled.extend(self.table.parked_at(place));
         self.review_drains(now);
         if let Gathering::Awaiting(awaited) = &mut self.gathering {
             awaited.remove(incarnation);

@@ -219,9 +219,10 @@ impl Seat {
         self.run_controller(now, ControllerEvent::Fenced(incarnation.clone()));
     }
 
-    /// An earlier controller fenced these and did not live to see their leases end.
+    /// An earlier controller fenced these and did not live to see their leases end. Or it died between the mark and the
+    /// fence: who lives is a contact, or is this member itself, and keeps what it owns.
     fn inherit(&mut self, now: Moment, cooling: Vec<Incarnation>) {
-        for incarnation in cooling {
+        for incarnation in cooling.into_iter().filter(|one| *one != self.me.incarnation) {
             let until = now + self.timing.lease_over();
             self.inherited.entry(incarnation).or_insert(until);
         }
@@ -501,8 +502,8 @@ mod tests {
 
     use super::*;
     use crate::cluster::{
-        ArbiterAnswer, Health, LinkId, LiveEntry, Message, Ping, Pong, Side, TermRecord, TickName,
-        fixture::{at, incarnation, peer},
+        ArbiterAnswer, Claim, Health, LinkId, LiveEntry, Message, Ping, Pong, Side, TermRecord, TickName,
+        fixture::{account, at, incarnation, peer},
         seat::Event,
     };
 
@@ -539,5 +540,47 @@ mod tests {
             }
         }
         panic!("nobody campaigns");
+    }
+
+    /// The controller before marked this member to be fenced, and died before it did it. What a member owns that became
+    /// controller itself must not be free when the lease of the one that was marked would be over.
+    #[test]
+    fn a_controller_that_was_marked_and_not_fenced_keeps_its_own_place() {
+        let mut seat = Seat::new(at(0), peer("a", 1), ClusterTiming::default());
+        let me = incarnation("a", 1);
+        let mut won: Option<TermRecord> = None;
+        let mut answered = Vec::new();
+        for now in (0..10_000).step_by(50) {
+            seat.ticked(at(now));
+            let mut asked = seat.step(at(now), Event::Timer);
+            // One claim as soon as there is a controller, one long after the lease of the one that was marked.
+            if now == 1_000 || now == 9_000 {
+                asked.extend(seat.step(at(now), Event::Claims(vec![(now, account(now.into()))])));
+            }
+            while let Some(command) = asked.pop() {
+                let answer = match command {
+                    Command::Ask(ArbiterCall::Survey) => {
+                        let live = vec![LiveEntry { peer: peer("a", 1), tick: None }];
+                        let cooling = vec![me.clone()];
+                        ArbiterAnswer::Surveyed(Survey { term: won.clone(), live, cooling, ..Survey::default() })
+                    }
+                    Command::Ask(ArbiterCall::WinTerm { term, candidate }) => {
+                        ArbiterAnswer::Term(won.insert(TermRecord { term, controller: candidate }).clone())
+                    }
+                    Command::Ask(ArbiterCall::RecordDrains(record)) => {
+                        let (term, number) = (record.term, record.number);
+                        ArbiterAnswer::DrainsRecorded { term, number, superseded: None }
+                    }
+                    Command::Ask(call) => panic!("{call:?}"),
+                    Command::Answer { request, outcome: Ok(Claim::Granted(_)) } => {
+                        answered.push(request);
+                        continue;
+                    }
+                    _ => continue,
+                };
+                asked.extend(seat.step(at(now), Event::Arbiter { began: at(now), answer }));
+            }
+        }
+        assert_eq!(answered, [1_000, 9_000]);
     }
 }
