@@ -52,15 +52,18 @@ impl SmtpRelay {
     /// mail for any other.
     async fn candidates(&self, account: &AccountRecord) -> Vec<SocketAddr> {
         let (routes, key) = (&self.context.routes, RouteKey::of_account(account.id));
-        let mut candidates = Vec::new();
+        let (mut candidates, mut at_home) = (Vec::new(), Vec::new());
         if let Ok(Home::Cluster(_, members)) = routes.home(account).await {
             candidates = routes.plan(key, &members, Some(account.id));
+            at_home = members;
         }
         for cluster in self.context.directory.clusters().await.unwrap_or_default() {
             if let Ok(members) = routes.members(&cluster.name).await {
                 candidates.extend(routes.plan(key, &members, None));
             }
         }
+        // Whoever is doubted now may be back when the member that takes the message is lost with it.
+        candidates.extend(at_home.iter().map(|member| member.address));
         let mut seen = std::collections::HashSet::new();
         candidates.retain(|member| seen.insert(*member));
         candidates
