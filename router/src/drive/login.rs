@@ -20,7 +20,7 @@ use crate::{
     handoff::{Moved, Preamble, Protocol, SessionId},
     route::LOST_AFTER,
     session::{Fault, LoginRequest, smtp::Hello},
-    wire::{line::LineBuffer, sasl::encode_plain},
+    wire::line::LineBuffer,
 };
 
 /// How long a member may take to greet. A process that runs greets at once; one that is frozen never does.
@@ -109,7 +109,7 @@ pub async fn imap_to_member(
     request: &LoginRequest,
 ) -> Result<MemberLogin, DialError> {
     let tag = &request.tag;
-    let plain = encode_plain(request.authzid.as_deref(), request.login.as_str(), &request.secret);
+    let plain = request.plain();
     let command = format!("{tag} AUTHENTICATE PLAIN {}\r\n", *plain);
     let mut member = Conversation::begin(dialler, member, preamble, &command).await?;
     let greeting = member.greeting(preamble).await?;
@@ -141,7 +141,7 @@ pub async fn pop3_to_member(
     preamble: &Preamble,
     request: &LoginRequest,
 ) -> Result<MemberLogin, DialError> {
-    let plain = encode_plain(request.authzid.as_deref(), request.login.as_str(), &request.secret);
+    let plain = request.plain();
     let command = format!("AUTH PLAIN {}\r\n", *plain);
     let mut member = Conversation::begin(dialler, member, preamble, &command).await?;
     let greeting = member.greeting(preamble).await?;
@@ -163,7 +163,7 @@ pub async fn submission_to_member(
     preamble: &Preamble,
     request: &LoginRequest,
 ) -> Result<MemberLogin, DialError> {
-    let plain = encode_plain(request.authzid.as_deref(), request.login.as_str(), &request.secret);
+    let plain = request.plain();
     let (verb, name) = match &request.hello {
         Some(Hello { name, extended: false }) => ("HELO", name.as_str()),
         Some(Hello { name, extended: true }) => ("EHLO", name.as_str()),

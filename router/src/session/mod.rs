@@ -30,7 +30,7 @@ pub use submission::SubmissionLogin;
 pub use suspicion::Suspicion;
 
 pub use crate::handoff::{Moved, TlsFacts};
-use crate::wire::{claims::Claims, line::Drained};
+use crate::wire::{claims::Claims, line::Drained, sasl::encode_plain};
 
 /// One connection's protocol until the account is known.
 pub trait Session {
@@ -95,6 +95,14 @@ pub struct LoginRequest {
     pub claims: Claims,
     /// What the client called itself, in submission.
     pub hello: Option<smtp::Hello>,
+}
+
+impl LoginRequest {
+    /// What AUTHENTICATE PLAIN or AUTH PLAIN is followed by, in base64 (RFC 4616 §2).
+    #[must_use]
+    pub fn plain(&self) -> zeroize::Zeroizing<String> {
+        encode_plain(self.authzid.as_deref(), self.login.as_str(), &self.secret)
+    }
 }
 
 /// What became of a login.

@@ -5,7 +5,7 @@
 //! lost member had finished, is taken over in the middle, or wakes up later. Who is asked must see the names before the
 //! first attempt: [`name`].
 
-use std::net::SocketAddr;
+use std::{collections::HashSet, net::SocketAddr};
 
 use super::{
     Handover, Kept, MailClient, Outgoing,
@@ -58,13 +58,16 @@ pub(super) fn name(recipients: &mut [Recipient]) {
 
 impl Leg {
     /// A leg that no member has taken yet. `envelope` has the recipients at `places` of the client's transaction.
+    /// Of a candidate that is named more than once the first place counts.
     pub(super) fn new(
         dialect: Dialect,
         handover: Handover,
         envelope: Envelope,
         places: Vec<usize>,
-        candidates: Vec<SocketAddr>,
+        mut candidates: Vec<SocketAddr>,
     ) -> Self {
+        let mut seen = HashSet::new();
+        candidates.retain(|member| seen.insert(*member));
         Self { dialect, handover, envelope, places, candidates, engaged: None }
     }
 

@@ -114,8 +114,6 @@ impl Exchange for LmtpRelay {
             let mut candidates = post.routes.plan(key, &members, None);
             // Whoever is doubted now may be back when the member that takes the message is lost with it.
             candidates.extend(members.iter().map(|member| member.address));
-            let mut seen = std::collections::HashSet::new();
-            candidates.retain(|member| seen.insert(*member));
             let recipients = places.iter().filter_map(|&place| envelope.recipients.get(place).cloned()).collect();
             let envelope = Envelope { recipients, ..envelope.clone() };
             let mut leg = Leg::new(Dialect::Lmtp, handover.clone(), envelope, places.clone(), candidates);

@@ -64,8 +64,6 @@ impl SmtpRelay {
         }
         // Whoever is doubted now may be back when the member that takes the message is lost with it.
         candidates.extend(at_home.iter().map(|member| member.address));
-        let mut seen = std::collections::HashSet::new();
-        candidates.retain(|member| seen.insert(*member));
         candidates
     }
 }

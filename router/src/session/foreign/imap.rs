@@ -1,7 +1,7 @@
 //! An IMAP login at a server of another kind (RFC 9051 §6.1, §6.2; RFC 2971 for the word on whose connection it is).
 
 use super::{Approach, ForeignLogin, Input, Introduction, Output, Talk, Verdict};
-use crate::{session::Fault, wire::sasl::encode_plain};
+use crate::session::Fault;
 
 /// Our own commands' tag; the login has the client's, so that the reply to it can be passed on as it is.
 const TAG: &str = "laniakea";
@@ -56,7 +56,7 @@ impl ImapForeign {
                 }
             }
             State::Prompt if line.starts_with('+') => {
-                let message = self.plain();
+                let message = self.approach.request.plain();
                 self.talk.say(&message);
                 self.state = State::Verdict;
             }
@@ -111,7 +111,7 @@ impl ImapForeign {
         let request = &self.approach.request;
         let tag = &request.tag;
         if self.has("AUTH=PLAIN") && self.has("SASL-IR") {
-            let command = zeroize::Zeroizing::new(format!("{tag} AUTHENTICATE PLAIN {}", *self.plain()));
+            let command = zeroize::Zeroizing::new(format!("{tag} AUTHENTICATE PLAIN {}", *request.plain()));
             self.talk.say(&command);
             self.state = State::Verdict;
         } else if self.has("AUTH=PLAIN") {
@@ -165,11 +165,6 @@ impl ImapForeign {
 
     fn has(&self, capability: &str) -> bool {
         self.capabilities.iter().any(|known| known == capability)
-    }
-
-    fn plain(&self) -> zeroize::Zeroizing<String> {
-        let request = &self.approach.request;
-        encode_plain(request.authzid.as_deref(), request.login.as_str(), &request.secret)
     }
 }
 

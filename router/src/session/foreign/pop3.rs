@@ -1,7 +1,7 @@
 //! A POP3 login at a server of another kind (RFC 1939 §7, RFC 2449, RFC 2595 §4, RFC 5034).
 
 use super::{Approach, ForeignLogin, Input, Introduction, Output, Talk, Verdict};
-use crate::{session::Fault, wire::sasl::encode_plain};
+use crate::session::Fault;
 
 /// Longest command with an initial response (RFC 5034 §4 with RFC 2449 §4); a longer one is sent when it is asked for.
 const COMMAND_BYTES_MAX: usize = 255;
@@ -65,7 +65,7 @@ impl Pop3Foreign {
             // Not believed: the login itself may go on.
             State::Xclient => self.authenticate(),
             State::Prompt if line.starts_with("+ ") => {
-                let message = self.plain();
+                let message = self.approach.request.plain();
                 self.talk.say(&message);
                 self.state = State::Verdict;
             }
@@ -91,7 +91,7 @@ impl Pop3Foreign {
     fn authenticate(&mut self) {
         let request = &self.approach.request;
         if self.offers_plain() {
-            let command = zeroize::Zeroizing::new(format!("AUTH PLAIN {}", *self.plain()));
+            let command = zeroize::Zeroizing::new(format!("AUTH PLAIN {}", *request.plain()));
             if command.len() + 2 <= COMMAND_BYTES_MAX {
                 self.talk.say(&command);
                 self.state = State::Verdict;
@@ -137,11 +137,6 @@ impl Pop3Foreign {
     fn offers_plain(&self) -> bool {
         let sasl = self.capabilities.iter().find_map(|line| line.strip_prefix("SASL "));
         sasl.is_some_and(|mechanisms| mechanisms.split(' ').any(|name| name == "PLAIN"))
-    }
-
-    fn plain(&self) -> zeroize::Zeroizing<String> {
-        let request = &self.approach.request;
-        encode_plain(request.authzid.as_deref(), request.login.as_str(), &request.secret)
     }
 }
 
