@@ -5,13 +5,14 @@
 use std::{
     fs,
     io::Write as _,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
 use laniakea_config::{DirectorySettings, Profile};
+use laniakea_test_ports::free_address;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
@@ -78,7 +79,7 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         certificate(folder.path().into());
         fs::write(folder.path().join("admin"), PASSWORD).unwrap();
-        let (port, tls_port) = (free_port(), free_port());
+        let (port, tls_port) = (free_address().port(), free_address().port());
         match kind {
             Kind::OpenLdap => prepare_openldap(folder.path()),
             _ => prepare_389(folder.path(), port, tls_port),
@@ -226,10 +227,6 @@ objectClass: dcObject
 o: Example
 dc: example
 ";
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// One of the files that ship.
 fn schema(name: &str) -> String {

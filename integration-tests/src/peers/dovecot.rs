@@ -10,9 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use laniakea_test_ports::free_address;
 use tempfile::TempDir;
 
-use super::{Server, free, is_root, read, said};
+use super::{Server, is_root, read, said};
 use crate::tool;
 
 const PROGRAM: &str = "/usr/sbin/dovecot";
@@ -58,7 +59,7 @@ impl Dovecot {
         let users: String = accounts.iter().map(|name| format!("{name}:{{PLAIN}}{password}\n")).collect();
         fs::write(path("users"), users)?;
         fs::create_dir(path("mail"))?;
-        let [imap, pop3, lmtp, sieve] = [free()?, free()?, free()?, free()?];
+        let [imap, pop3, lmtp, sieve] = [free_address(), free_address(), free_address(), free_address()];
         let mut config = base(folder.path());
         let (user, group) = mail_user(&path("mail"))?;
         write!(
@@ -113,7 +114,7 @@ impl DovecotProxy {
             return Ok(None);
         }
         let folder = folder()?;
-        let [imap, pop3] = [free()?, free()?];
+        let [imap, pop3] = [free_address(), free_address()];
         let mut config = base(folder.path());
         writeln!(
             config,

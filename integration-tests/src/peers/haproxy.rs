@@ -3,9 +3,10 @@
 use std::{fs, net::SocketAddr, process::Command};
 
 use anyhow::Result;
+use laniakea_test_ports::free_address;
 use tempfile::TempDir;
 
-use super::{Server, free};
+use super::Server;
 use crate::tool;
 
 /// A balancer in front of one listener.
@@ -24,7 +25,7 @@ impl Haproxy {
     pub fn start(behind: SocketAddr, version: u8) -> Result<Option<Self>> {
         let Some(haproxy) = tool::find("haproxy", "haproxy")? else { return Ok(None) };
         let folder = tempfile::Builder::new().prefix("laniakea-haproxy-").tempdir()?;
-        let address = free()?;
+        let address = free_address();
         let send = if version == 1 { "send-proxy" } else { "send-proxy-v2" };
         let config = format!(
             "global\n  maxconn 100\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\

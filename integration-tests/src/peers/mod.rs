@@ -5,7 +5,7 @@ mod haproxy;
 mod nginx;
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -83,11 +83,6 @@ fn said(folder: &Path) -> String {
 
 fn read(file: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).into_owned()
-}
-
-/// A loopback address whose port is free now.
-pub(crate) fn free() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 pub(crate) fn is_root() -> bool {

@@ -3,9 +3,10 @@
 use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use anyhow::Result;
+use laniakea_test_ports::free_address;
 use tempfile::TempDir;
 
-use super::{Server, free, is_root, said};
+use super::{Server, is_root, said};
 use crate::tool;
 
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_mail_module.so";
@@ -32,7 +33,7 @@ impl Nginx {
         let Some(nginx) = found.filter(|_| Path::new(MODULE).exists()) else { return Ok(None) };
         let folder = tempfile::Builder::new().prefix("laniakea-nginx-").tempdir()?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
-        let [imap, pop3, smtp] = [free()?, free()?, free()?];
+        let [imap, pop3, smtp] = [free_address(), free_address(), free_address()];
         let path = folder.path().display();
         let user = if is_root() { "user nobody nogroup;\n" } else { "" };
         let config = format!(

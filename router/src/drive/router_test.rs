@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs};
 
 use laniakea_config::{DirectorySettings, Limits, Profile};
+use laniakea_test_ports::free_address;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -11,17 +12,12 @@ use tokio::{
 use super::*;
 use crate::drive::test_tls::TestTls;
 
-/// An address nobody listens on.
-fn free() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 fn config(files: &TestTls) -> Config {
     fs::write(files.path("token"), "secret").unwrap();
     Config {
         domain: "mail.example.org".into(),
         directory: DirectorySettings {
-            urls: vec![format!("ldap://{}", free())],
+            urls: vec![format!("ldap://{}", free_address())],
             base: "dc=example,dc=org".into(),
             bind_dn: String::new(),
             bind_password: None,
@@ -39,7 +35,7 @@ fn config(files: &TestTls) -> Config {
         admin_token: files.path("token"),
         routers: vec![RouterSettings {
             name: "router-1".into(),
-            listen: BTreeMap::from([(Service::Imap, free()), (Service::Metrics, free())]),
+            listen: BTreeMap::from([(Service::Imap, free_address()), (Service::Metrics, free_address())]),
             proxy_from: vec![],
             trust_from: vec![],
             cache_file: None,

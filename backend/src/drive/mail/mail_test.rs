@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
@@ -21,6 +21,7 @@ use laniakea_router::{
     session::smtp::Recipient,
     wire::smtp::{MailParameters, Mailbox, RcptParameters, Reply, parse_reply},
 };
+use laniakea_test_ports::free_address;
 use tokio::runtime::Runtime;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -74,10 +75,6 @@ impl World {
         let handoff = self.handoffs.iter().find(|(member, _)| *member == name).unwrap().1;
         Node::start(self.folder.path(), self.directory.clone(), name, handoff)
     }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn account(name: &str, number: u128, cluster: &str) -> (AccountRecord, Secret) {

@@ -10,11 +10,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use laniakea_test_ports::free_address;
 use tempfile::TempDir;
 
 use super::{FrontEnd, processes::Tree};
 use crate::{
-    peers::{Server, free, is_root},
+    peers::{Server, is_root},
     up::{Shape, Up},
 };
 
@@ -72,7 +73,8 @@ impl Fronts {
         {
             let folder = tempfile::Builder::new().prefix("laniakea-bench-").tempdir()?;
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
-            let site = Site { plain: free()?, tls: free()?, imap, auth, certificate: &certificate, key: &key };
+            let site =
+                Site { plain: free_address(), tls: free_address(), imap, auth, certificate: &certificate, key: &key };
             let mut command = start(folder.path(), &site)?;
             let server = match Server::start(&mut command, folder.path(), &[site.plain, site.tls]) {
                 Ok(server) => server,
