@@ -22,7 +22,7 @@ use super::{
 };
 
 /// Seeds that run with the tests, unless somebody says how many.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 2000;
 /// After so many seeds have failed it is known that something is wrong.
 const FAILURES_MAX: usize = 20;
 /// How often a log is told how far it is.
