@@ -55,7 +55,7 @@ impl Settings {
     }
 }
 
-/// What both protocols keep besides their own state.
+/// What every protocol keeps besides its own state.
 #[derive(Debug)]
 pub(super) struct Conduct {
     pub(super) settings: Settings,
@@ -83,6 +83,9 @@ impl Conduct {
     }
 
     pub(super) fn write(&mut self, mut bytes: Vec<u8>) {
+        if bytes.is_empty() {
+            return;
+        }
         match self.outputs.back_mut() {
             Some(Output::Write(before)) => before.append(&mut bytes),
             _ => self.outputs.push_back(Output::Write(bytes)),

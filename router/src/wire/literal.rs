@@ -3,7 +3,7 @@
 //! A command is collected whole, its literals in place as `{3}CRLF` and three bytes, for a parser to read in one go. So
 //! every limit is one on memory: of a whole command, and of one literal. Bodies of messages never come this way.
 
-use super::line::{Drained, LineBuffer, LineError};
+use super::line::{LineBuffer, LineError};
 
 /// Bounds on one command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +75,6 @@ impl CommandReader {
         Self { lines, limits, command: Vec::new(), literal: None }
     }
 
-    /// Takes in what the client sent.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.lines.push(bytes);
-    }
-
     /// Goes on collecting; `None` asks for more bytes.
     ///
     /// # Errors
@@ -103,31 +98,15 @@ impl CommandReader {
         }
     }
 
-    /// Takes one line that belongs to no command: the client's part of a SASL exchange.
-    ///
-    /// # Errors
-    ///
-    /// If the line cannot be used.
-    pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, LineError> {
-        self.lines.next_line()
+    /// What the client sent and nobody has read; also for lines that belong to no command, as in a SASL exchange.
+    pub fn lines(&mut self) -> &mut LineBuffer {
+        &mut self.lines
     }
 
-    /// Returns what the client sent and nobody read.
+    /// As [`Self::lines`], at the end.
     #[must_use]
-    pub fn unread(&self) -> &[u8] {
-        self.lines.unread()
-    }
-
-    /// Returns the proof that nothing is left unread, if so.
-    #[must_use]
-    pub fn drained(&self) -> Option<Drained> {
-        self.lines.drained()
-    }
-
-    /// Gives up the reader and returns what nobody read.
-    #[must_use]
-    pub fn into_unread(self) -> Vec<u8> {
-        self.lines.into_unread()
+    pub fn into_lines(self) -> LineBuffer {
+        self.lines
     }
 
     /// Moves what has come of the current literal; whether it is whole.
@@ -194,7 +173,7 @@ mod tests {
 
     fn reader(bytes: &[u8]) -> CommandReader {
         let mut reader = CommandReader::new(CommandLimits::BEFORE_LOGIN);
-        reader.push(bytes);
+        reader.lines().push(bytes);
         reader
     }
 
@@ -207,11 +186,11 @@ mod tests {
         let mut reader = reader(b"a1 LOGIN {11}\r\n");
         assert_eq!(reader.next_piece(), Ok(Some(Piece::Announced)));
         assert_eq!(reader.next_piece(), Ok(None));
-        reader.push(b"FRED FOO");
+        reader.lines().push(b"FRED FOO");
         assert_eq!(reader.next_piece(), Ok(None));
-        reader.push(b"BAR {7}\r\n");
+        reader.lines().push(b"BAR {7}\r\n");
         assert_eq!(reader.next_piece(), Ok(Some(Piece::Announced)));
-        reader.push(b"fat man\r\na2 NOOP\r\n");
+        reader.lines().push(b"fat man\r\na2 NOOP\r\n");
         assert_eq!(reader.next_piece(), command(b"a1 LOGIN {11}\r\nFRED FOOBAR {7}\r\nfat man"));
         assert_eq!(reader.next_piece(), command(b"a2 NOOP"));
     }
@@ -230,7 +209,7 @@ mod tests {
             let mut reader = reader(line.as_bytes());
             let refused = reader.next_piece().unwrap_err();
             assert!(!refused.is_fatal(), "{size}");
-            reader.push(b"a2 NOOP\r\n");
+            reader.lines().push(b"a2 NOOP\r\n");
             assert_eq!(reader.next_piece(), command(b"a2 NOOP"));
         }
     }
@@ -267,7 +246,7 @@ mod tests {
         fn no_bytes_make_the_reader_panic_or_grow(input: Vec<Vec<u8>>) {
             let mut reader = CommandReader::new(CommandLimits::BEFORE_LOGIN);
             for bytes in input {
-                reader.push(&bytes);
+                reader.lines().push(&bytes);
                 while let Ok(Some(_)) = reader.next_piece() {}
                 proptest::prop_assert!(reader.command.len() <= CommandLimits::BEFORE_LOGIN.command_bytes_max);
             }

@@ -1,6 +1,6 @@
 //! An IMAP login at a server of another kind (RFC 9051 §6.1, §6.2; RFC 2971 for the word on whose connection it is).
 
-use super::{Approach, ForeignLogin, Input, Introduction, Output, Talk, Verdict};
+use super::{Approach, ForeignLogin, Introduction, Output, Talk, Verdict};
 use crate::session::Fault;
 
 /// Our own commands' tag; the login has the client's, so that the reply to it can be passed on as it is.
@@ -13,7 +13,6 @@ pub struct ImapForeign {
     talk: Talk,
     state: State,
     capabilities: Vec<String>,
-    is_encrypted: bool,
     /// Capabilities that the server lists of its own accord when the login is done.
     untagged: String,
 }
@@ -23,7 +22,6 @@ enum State {
     Greeting,
     Capability,
     StartTls,
-    Handshake,
     Id,
     /// The mechanism was named; the server is to ask for the credentials.
     Prompt,
@@ -34,36 +32,7 @@ impl ImapForeign {
     /// Begins; the server speaks first.
     #[must_use]
     pub fn new(approach: Approach) -> Self {
-        Self {
-            approach,
-            talk: Talk::new(),
-            state: State::Greeting,
-            capabilities: Vec::new(),
-            is_encrypted: false,
-            untagged: String::new(),
-        }
-    }
-
-    fn on_line(&mut self, line: &str) {
-        self.learn_capabilities(line);
-        match self.state {
-            State::Greeting => self.on_greeting(line),
-            State::Capability | State::StartTls | State::Id => {
-                if let Some(reply) = reply_to(TAG, line) {
-                    self.on_reply(reply.starts_with("OK"));
-                } else if line.starts_with("* BYE") {
-                    self.talk.end(Verdict::Refused(Fault::Unavailable));
-                }
-            }
-            State::Prompt if line.starts_with('+') => {
-                let message = self.approach.request.plain();
-                self.talk.say(&message);
-                self.state = State::Verdict;
-            }
-            State::Prompt | State::Verdict => self.on_verdict(line),
-            // Nothing is read before the handshake is done.
-            State::Handshake => {}
-        }
+        Self { approach, talk: Talk::new(), state: State::Greeting, capabilities: Vec::new(), untagged: String::new() }
     }
 
     fn on_greeting(&mut self, line: &str) {
@@ -81,7 +50,6 @@ impl ImapForeign {
     fn on_reply(&mut self, is_ok: bool) {
         match self.state {
             State::StartTls if is_ok => {
-                self.state = State::Handshake;
                 self.talk.start_tls();
             }
             State::StartTls => {
@@ -94,7 +62,7 @@ impl ImapForeign {
 
     /// Capabilities are known: TLS if it is to be, then the word on whose connection it is, then the login.
     fn go_on(&mut self) {
-        if self.approach.start_tls && !self.is_encrypted {
+        if self.approach.start_tls && !self.talk.is_encrypted() {
             if !self.has("STARTTLS") {
                 self.talk.unusable::<()>("no STARTTLS");
                 return;
@@ -169,25 +137,34 @@ impl ImapForeign {
 }
 
 impl ForeignLogin for ImapForeign {
-    fn handle(&mut self, input: Input<'_>) {
-        match input {
-            Input::Bytes(bytes) => self.talk.lines.push(bytes),
-            Input::TlsDone => {
-                // What was said before TLS is forgotten (RFC 9051 §6.2.1).
-                self.is_encrypted = true;
-                self.capabilities.clear();
-                self.ask_capabilities();
+    fn talk(&mut self) -> &mut Talk {
+        &mut self.talk
+    }
+
+    fn on_line(&mut self, line: &str) {
+        self.learn_capabilities(line);
+        match self.state {
+            State::Greeting => self.on_greeting(line),
+            State::Capability | State::StartTls | State::Id => {
+                if let Some(reply) = reply_to(TAG, line) {
+                    self.on_reply(reply.starts_with("OK"));
+                } else if line.starts_with("* BYE") {
+                    self.talk.end(Verdict::Refused(Fault::Unavailable));
+                }
             }
-        }
-        while !matches!(self.state, State::Handshake)
-            && let Some(line) = self.talk.next_line()
-        {
-            self.on_line(&line);
+            State::Prompt if line.starts_with('+') => {
+                let message = self.approach.request.plain();
+                self.talk.say(&message);
+                self.state = State::Verdict;
+            }
+            State::Prompt | State::Verdict => self.on_verdict(line),
         }
     }
 
-    fn poll(&mut self) -> Option<Output> {
-        self.talk.outputs.pop_front()
+    /// RFC 9051 §6.2.1.
+    fn on_encrypted(&mut self) {
+        self.capabilities.clear();
+        self.ask_capabilities();
     }
 }
 

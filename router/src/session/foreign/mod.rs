@@ -27,13 +27,35 @@ const LINE_BYTES_MAX: usize = 12_288;
 /// Lines until the verdict: capabilities twice, one a line in POP3, and whatever else it has to say.
 const LINES_MAX: usize = 200;
 
-/// One login at a server of another kind.
+/// One login at a server of another kind. A protocol adds what to do with each line; the frame is the same for all.
 pub trait ForeignLogin {
+    /// What is said and heard.
+    fn talk(&mut self) -> &mut Talk;
+
+    /// Hears one line of the server.
+    fn on_line(&mut self, line: &str);
+
+    /// Begins anew inside TLS: what was said before is forgotten.
+    fn on_encrypted(&mut self);
+
     /// Tells the machine what happened.
-    fn handle(&mut self, input: Input<'_>);
+    fn handle(&mut self, input: Input<'_>) {
+        match input {
+            Input::Bytes(bytes) => self.talk().lines.push(bytes),
+            Input::TlsDone => {
+                self.talk().tls = Tls::Active;
+                self.on_encrypted();
+            }
+        }
+        while let Some(line) = self.talk().next_line() {
+            self.on_line(&line);
+        }
+    }
 
     /// Takes the next thing to do; to be called until there is none.
-    fn poll(&mut self) -> Option<Output>;
+    fn poll(&mut self) -> Option<Output> {
+        self.talk().outputs.pop_front()
+    }
 }
 
 /// What happened.
@@ -97,18 +119,33 @@ pub struct Introduction {
     pub ttl: u8,
 }
 
-/// What both machines keep besides their state.
+/// What every machine keeps besides its state.
 #[derive(Debug)]
-struct Talk {
+pub struct Talk {
     lines: LineBuffer,
     outputs: VecDeque<Output>,
     heard: usize,
+    tls: Tls,
     is_over: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tls {
+    Off,
+    /// Nothing is read before the handshake is done.
+    Handshake,
+    Active,
 }
 
 impl Talk {
     fn new() -> Self {
-        Self { lines: LineBuffer::new(LINE_BYTES_MAX), outputs: VecDeque::new(), heard: 0, is_over: false }
+        Self {
+            lines: LineBuffer::new(LINE_BYTES_MAX),
+            outputs: VecDeque::new(),
+            heard: 0,
+            tls: Tls::Off,
+            is_over: false,
+        }
     }
 
     fn say(&mut self, line: &str) {
@@ -117,7 +154,7 @@ impl Talk {
 
     /// The server's next line, as text.
     fn next_line(&mut self) -> Option<String> {
-        if self.is_over {
+        if self.is_over || self.tls == Tls::Handshake {
             return None;
         }
         let line = match self.lines.next_line() {
@@ -137,11 +174,18 @@ impl Talk {
     /// Begins TLS, if the server has sent nothing behind its consent: such bytes would be taken for bytes from inside.
     fn start_tls(&mut self) {
         match self.lines.drained() {
-            Some(proof) => self.outputs.push_back(Output::StartTls(proof)),
+            Some(proof) => {
+                self.tls = Tls::Handshake;
+                self.outputs.push_back(Output::StartTls(proof));
+            }
             None => {
                 self.unusable::<()>("data before the handshake");
             }
         }
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.tls == Tls::Active
     }
 
     fn logged_in(&mut self, reply_lines: String) {

@@ -1,6 +1,6 @@
 //! A POP3 login at a server of another kind (RFC 1939 §7, RFC 2449, RFC 2595 §4, RFC 5034).
 
-use super::{Approach, ForeignLogin, Input, Introduction, Output, Talk, Verdict};
+use super::{Approach, ForeignLogin, Introduction, Output, Talk, Verdict};
 use crate::session::Fault;
 
 /// Longest command with an initial response (RFC 5034 §4 with RFC 2449 §4); a longer one is sent when it is asked for.
@@ -13,7 +13,6 @@ pub struct Pop3Foreign {
     talk: Talk,
     state: State,
     capabilities: Vec<String>,
-    is_encrypted: bool,
     /// Dovecot 2.3 says so in its greeting, later versions among their capabilities.
     takes_xclient: bool,
 }
@@ -26,7 +25,6 @@ enum State {
     /// Reads them.
     Capabilities,
     Stls,
-    Handshake,
     Xclient,
     /// The mechanism was named; the server is to ask for the credentials.
     Prompt,
@@ -38,48 +36,13 @@ impl Pop3Foreign {
     /// Begins; the server speaks first.
     #[must_use]
     pub fn new(approach: Approach) -> Self {
-        let (capabilities, is_encrypted, takes_xclient) = Default::default();
-        Self { approach, talk: Talk::new(), state: State::Greeting, capabilities, is_encrypted, takes_xclient }
-    }
-
-    fn on_line(&mut self, line: &str) {
-        let is_ok = line.starts_with("+OK");
-        match self.state {
-            State::Greeting if is_ok => {
-                self.takes_xclient = line.contains("[XCLIENT]");
-                self.command("CAPA", State::Capa);
-            }
-            State::Greeting => self.on_refusal(line),
-            State::Capa if is_ok => self.state = State::Capabilities,
-            // A server from before RFC 2449: it knows USER and PASS.
-            State::Capa => self.go_on(),
-            State::Capabilities if line == "." => self.go_on(),
-            State::Capabilities => self.capabilities.push(line.to_ascii_uppercase()),
-            State::Stls if is_ok => {
-                self.state = State::Handshake;
-                self.talk.start_tls();
-            }
-            State::Stls => {
-                self.talk.unusable::<()>("STLS is refused");
-            }
-            // Not believed: the login itself may go on.
-            State::Xclient => self.authenticate(),
-            State::Prompt if line.starts_with("+ ") => {
-                let message = self.approach.request.plain();
-                self.talk.say(&message);
-                self.state = State::Verdict;
-            }
-            State::User if is_ok => self.pass(),
-            State::Verdict if is_ok => self.talk.logged_in(format!("{line}\r\n")),
-            State::Prompt | State::User | State::Verdict => self.on_refusal(line),
-            // Nothing is read before the handshake is done.
-            State::Handshake => {}
-        }
+        let (capabilities, takes_xclient) = Default::default();
+        Self { approach, talk: Talk::new(), state: State::Greeting, capabilities, takes_xclient }
     }
 
     /// Capabilities are known, as far as there are any.
     fn go_on(&mut self) {
-        if self.approach.start_tls && !self.is_encrypted {
+        if self.approach.start_tls && !self.talk.is_encrypted() {
             return self.command("STLS", State::Stls);
         }
         match self.approach.introduction.filter(|_| self.takes_xclient || self.has("XCLIENT")) {
@@ -141,25 +104,46 @@ impl Pop3Foreign {
 }
 
 impl ForeignLogin for Pop3Foreign {
-    fn handle(&mut self, input: Input<'_>) {
-        match input {
-            Input::Bytes(bytes) => self.talk.lines.push(bytes),
-            Input::TlsDone => {
-                // What was said before TLS is forgotten (RFC 2595 §4).
-                self.is_encrypted = true;
-                self.capabilities.clear();
+    fn talk(&mut self) -> &mut Talk {
+        &mut self.talk
+    }
+
+    fn on_line(&mut self, line: &str) {
+        let is_ok = line.starts_with("+OK");
+        match self.state {
+            State::Greeting if is_ok => {
+                self.takes_xclient = line.contains("[XCLIENT]");
                 self.command("CAPA", State::Capa);
             }
-        }
-        while !matches!(self.state, State::Handshake)
-            && let Some(line) = self.talk.next_line()
-        {
-            self.on_line(&line);
+            State::Greeting => self.on_refusal(line),
+            State::Capa if is_ok => self.state = State::Capabilities,
+            // A server from before RFC 2449: it knows USER and PASS.
+            State::Capa => self.go_on(),
+            State::Capabilities if line == "." => self.go_on(),
+            State::Capabilities => self.capabilities.push(line.to_ascii_uppercase()),
+            State::Stls if is_ok => {
+                self.talk.start_tls();
+            }
+            State::Stls => {
+                self.talk.unusable::<()>("STLS is refused");
+            }
+            // Not believed: the login itself may go on.
+            State::Xclient => self.authenticate(),
+            State::Prompt if line.starts_with("+ ") => {
+                let message = self.approach.request.plain();
+                self.talk.say(&message);
+                self.state = State::Verdict;
+            }
+            State::User if is_ok => self.pass(),
+            State::Verdict if is_ok => self.talk.logged_in(format!("{line}\r\n")),
+            State::Prompt | State::User | State::Verdict => self.on_refusal(line),
         }
     }
 
-    fn poll(&mut self) -> Option<Output> {
-        self.talk.outputs.pop_front()
+    /// RFC 2595 §4.
+    fn on_encrypted(&mut self) {
+        self.capabilities.clear();
+        self.command("CAPA", State::Capa);
     }
 }
 
