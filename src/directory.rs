@@ -1,6 +1,7 @@
 //! `laniakea directory`: the embedded LDAP server.
 
 use std::{
+    error::Error,
     net::SocketAddr,
     sync::{
         Arc,
@@ -10,9 +11,13 @@ use std::{
 };
 
 use anyhow::Context as _;
-use laniakea_config::Role;
+use laniakea_config::{Config, Role};
+use laniakea_directory::server::{Server, ServerCertificate};
 use laniakea_router::{drive::Orders, observe};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{exit::Failure, installation::Installation, role};
@@ -36,12 +41,31 @@ impl Directory {
         };
         let installation = &self.installation;
         let process = role::Process { kind: "directory", name: "directory", installation, role: Role::Directory };
-        process.run(config, async |_, Orders { shutdown, .. }| {
+        process.run(config, async |_, Orders { shutdown, configs }| {
             if let Some(address) = embedded.metrics {
                 observe(address, embedded.listen, shutdown.clone()).await?;
             }
-            Ok(laniakea_directory::server::serve(&embedded, shutdown).await?)
+            let server = Server::open(&embedded).await?;
+            if let Some(certificate) = server.certificate() {
+                tokio::spawn(renew(certificate, configs));
+            }
+            server.run(shutdown).await;
+            Ok(())
         })
+    }
+}
+
+/// Takes the certificate of every newer configuration.
+async fn renew(certificate: ServerCertificate, mut configs: watch::Receiver<Arc<Config>>) {
+    while configs.changed().await.is_ok() {
+        let settings = configs.borrow_and_update().tls.clone();
+        match certificate.reload(&settings) {
+            Ok(()) => tracing::info!("certificate reloaded"),
+            Err(error) => {
+                let cause = error.source().map(ToString::to_string).unwrap_or_default();
+                tracing::error!(%error, cause, "reload the certificate; the old one stays");
+            }
+        }
     }
 }
 

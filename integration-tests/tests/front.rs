@@ -19,6 +19,8 @@ use integration_tests::{
     tool,
     up::{Shape, Up, is_alive, program},
 };
+use laniakea_config::Config;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a process may take to do what a signal tells it.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -94,6 +96,16 @@ async fn certificates_change_on_sighup_and_sessions_stay() -> Result<()> {
     up.hang_up(&router.name)?;
     until_shown(&openssl, imaps, "mail.example.net", &renewed).await?;
     session.command("NOOP").await?;
+
+    // The embedded directory does the same with the certificate it has.
+    let config = Config::load(&up.config()).map_err(|faults| anyhow::anyhow!("{faults}"))?;
+    let ldaps = config.directory.embedded.and_then(|embedded| embedded.listen_tls).context("no LDAPS")?;
+    ensure!(shown(&openssl, ldaps, "localhost")? == default);
+    fs::copy(tls.join("mail.example.net.pem"), tls.join("server.pem"))?;
+    fs::copy(tls.join("mail.example.net.key"), tls.join("server.key"))?;
+    let directory = up.endpoints.directory.pid.and_then(Pid::from_raw).context("no directory")?;
+    kill_process(directory, Signal::HUP)?;
+    until_shown(&openssl, ldaps, "localhost", &renewed).await?;
     Ok(())
 }
 

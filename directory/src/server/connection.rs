@@ -16,7 +16,6 @@ use ldap3_proto::{
 };
 use metrics::{counter, histogram};
 use tokio::{sync::mpsc, task::spawn_blocking, time::timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{
     codec::{Decoder, Framed},
     sync::CancellationToken,
@@ -24,6 +23,7 @@ use tokio_util::{
 
 use super::{
     access::Rights,
+    certificate::ServerCertificate,
     filter::Filter,
     operation::{Context, Identity, Response, Task, answer_like, result},
     refusal::refuse,
@@ -60,7 +60,7 @@ enum Answer {
 /// One connection.
 pub(super) struct Connection {
     context: Arc<Context>,
-    acceptor: Option<TlsAcceptor>,
+    certificate: Option<ServerCertificate>,
     framed: Framed<Stream, LdapCodec>,
     identity: Identity,
     answers: mpsc::Sender<Answer>,
@@ -109,13 +109,13 @@ pub(super) fn fuzz_requests(bytes: &[u8]) {
 }
 
 impl Connection {
-    pub(super) fn new(context: Arc<Context>, acceptor: Option<TlsAcceptor>, stream: Stream) -> Self {
+    pub(super) fn new(context: Arc<Context>, certificate: Option<ServerCertificate>, stream: Stream) -> Self {
         let (answers, answered) = mpsc::channel(ANSWERS_MAX);
         let identity = Identity::anonymous();
         let framed = Framed::new(stream, codec(&identity.rights));
         Self {
             context,
-            acceptor,
+            certificate,
             framed,
             identity,
             answers,
@@ -301,7 +301,7 @@ impl Connection {
     }
 
     fn is_too_late(&self) -> bool {
-        self.under_way > 0 || self.acceptor.is_none() || matches!(self.framed.get_ref(), Stream::Tls(_))
+        self.under_way > 0 || self.certificate.is_none() || matches!(self.framed.get_ref(), Stream::Tls(_))
     }
 
     /// Answers, then begins TLS; what was sent in plain text before must not count inside (as in CVE-2011-0411).
@@ -311,10 +311,10 @@ impl Connection {
         }
         self.send_all(number, vec![op]).await?;
         self.flush().await?;
-        let Some(acceptor) = self.acceptor.clone() else { return Err(Ending::Garbage) };
+        let Some(certificate) = self.certificate.clone() else { return Err(Ending::Garbage) };
         let plain = std::mem::replace(self.framed.get_mut(), Stream::Taken);
         let Stream::Plain(socket) = plain else { return Err(Ending::Garbage) };
-        let stream = accept_tls(&acceptor, socket).await?;
+        let stream = accept_tls(&certificate.acceptor(), socket).await?;
         // RFC 4513 §3.1.1: what was proved in plain text may stay proved; we prefer that it is proved again.
         self.identity = Identity::anonymous();
         self.framed = Framed::new(stream, codec(&self.identity.rights));

@@ -2,22 +2,18 @@
 
 use std::{fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use laniakea_config::{EmbeddedDirectory, TlsSettings};
+use laniakea_config::EmbeddedDirectory;
 use metrics::{counter, gauge};
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     ServeError,
+    certificate::ServerCertificate,
     change::Change,
     connection::Connection,
     entry::Attribute,
@@ -37,7 +33,7 @@ const DATABASE_FILE: &str = "directory.redb";
 /// A server whose database and listeners are open.
 pub struct Server {
     context: Arc<Context>,
-    acceptor: Option<TlsAcceptor>,
+    certificate: Option<ServerCertificate>,
     plain: TcpListener,
     tls: Option<TcpListener>,
 }
@@ -49,8 +45,8 @@ impl Server {
     ///
     /// If the database, a secret, a certificate or a listener cannot be opened.
     pub async fn open(settings: &EmbeddedDirectory) -> Result<Self, ServeError> {
-        let acceptor = load_tls(settings)?;
-        let context = Arc::new(open_context(settings, acceptor.is_some())?);
+        let certificate = ServerCertificate::load(settings)?;
+        let context = Arc::new(open_context(settings, certificate.is_some())?);
         make_base(&context).await?;
         let plain = TcpListener::bind(settings.listen).await.map_err(ServeError::Listen)?;
         let tls = match settings.listen_tls {
@@ -58,7 +54,7 @@ impl Server {
             None => None,
         };
         tracing::info!(listen = %settings.listen, base = %context.base, "the directory serves");
-        Ok(Self { context, acceptor, plain, tls })
+        Ok(Self { context, certificate, plain, tls })
     }
 
     /// Returns where LDAP is spoken, which differs from the settings if they say port 0.
@@ -76,11 +72,17 @@ impl Server {
         self.tls.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
+    /// Returns what can be asked to read its files again, if there is a certificate.
+    #[must_use]
+    pub fn certificate(&self) -> Option<ServerCertificate> {
+        self.certificate.clone()
+    }
+
     /// Serves until `shutdown` is cancelled and the open connections have ended.
     pub async fn run(self, shutdown: CancellationToken) {
         let connections = Connections {
             context: self.context,
-            acceptor: self.acceptor,
+            certificate: self.certificate,
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             tasks: TaskTracker::new(),
             shutdown,
@@ -109,7 +111,7 @@ enum Kind {
 /// What it takes to start connections.
 struct Connections {
     context: Arc<Context>,
-    acceptor: Option<TlsAcceptor>,
+    certificate: Option<ServerCertificate>,
     places: Arc<Semaphore>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -138,19 +140,19 @@ impl Connections {
             counter!("laniakea_directory_server_refused_connections_total").increment(1);
             return;
         };
-        let (context, acceptor) = (Arc::clone(&self.context), self.acceptor.clone());
+        let (context, certificate) = (Arc::clone(&self.context), self.certificate.clone());
         let shutdown = self.shutdown.clone();
         self.tasks.spawn(async move {
             let _counted = Counted::new(place);
             // Answers are small and somebody waits for each.
             let _ = socket.set_nodelay(true);
-            let stream = match (kind, &acceptor) {
+            let stream = match (kind, &certificate) {
                 (Kind::Plain, _) => Ok(Stream::Plain(socket)),
-                (Kind::Tls, Some(acceptor)) => accept_tls(acceptor, socket).await,
+                (Kind::Tls, Some(certificate)) => accept_tls(&certificate.acceptor(), socket).await,
                 (Kind::Tls, None) => return,
             };
             match stream {
-                Ok(stream) => Connection::new(context, acceptor, stream).run(shutdown).await,
+                Ok(stream) => Connection::new(context, certificate, stream).run(shutdown).await,
                 Err(error) => tracing::debug!(%error, "an LDAPS handshake failed"),
             }
         });
@@ -226,26 +228,4 @@ async fn make_base(context: &Context) -> Result<(), ServeError> {
         Ok(Err(refusal)) => Err(ServeError::Base(refusal.text)),
         Err(_) => Err(ServeError::Base("the writer has ended".into())),
     }
-}
-
-/// Loads certificate and key. Without LDAPS they may be absent: then there is no StartTLS either.
-fn load_tls(settings: &EmbeddedDirectory) -> Result<Option<TlsAcceptor>, ServeError> {
-    let TlsSettings { certificate, key, .. } = &settings.tls;
-    if settings.listen_tls.is_none() && !certificate.exists() {
-        return Ok(None);
-    }
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unreadable(certificate, &error))?;
-    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key_der))
-        .map_err(|source| ServeError::Certificate { path: certificate.clone(), source })?;
-    Ok(Some(TlsAcceptor::from(Arc::new(config))))
-}
-
-fn unreadable(path: &Path, error: &rustls::pki_types::pem::Error) -> ServeError {
-    ServeError::File { path: path.to_owned(), source: io::Error::new(io::ErrorKind::InvalidData, error.to_string()) }
 }

@@ -8,7 +8,7 @@
 //! - `schema`, `entry`, `filter`, `change`, `access`, `root`: what entries mean; pure.
 //! - `store`: entries on the disk.
 //! - `operation`: one request in, its answers out.
-//! - `connection`, `stream`, `listen`: sockets, TLS and their limits.
+//! - `connection`, `stream`, `certificate`, `listen`: sockets, TLS and their limits.
 //!
 //! # Architecture invariants
 //!
@@ -17,6 +17,7 @@
 //! - Only the administrator reads `userPassword`, by whatever operation.
 
 mod access;
+mod certificate;
 mod change;
 mod connection;
 mod entry;
@@ -31,9 +32,7 @@ mod stream;
 
 use std::{io, path::PathBuf};
 
-use laniakea_config::EmbeddedDirectory;
-use tokio_util::sync::CancellationToken;
-
+pub use certificate::ServerCertificate;
 pub use listen::Server;
 
 use crate::dn::DnError;
@@ -77,14 +76,4 @@ pub enum ServeError {
 /// Reads whatever the bytes hold as requests. For fuzzing: no input may make it panic.
 pub fn fuzz_requests(bytes: &[u8]) {
     connection::fuzz_requests(bytes);
-}
-
-/// Serves until `shutdown` is cancelled; makes the database and the base entry on the first start.
-///
-/// # Errors
-///
-/// If the database, a secret, a certificate or a listener cannot be opened.
-pub async fn serve(settings: &EmbeddedDirectory, shutdown: CancellationToken) -> Result<(), ServeError> {
-    Server::open(settings).await?.run(shutdown).await;
-    Ok(())
 }
