@@ -19,7 +19,8 @@ use crate::{
     raw::{Node, Value},
     settings::{
         Advertised, CertificateSettings, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory,
-        Limits, MemberSettings, Openings, ProbePolicy, Profile, RouterSettings, Service, TlsSettings,
+        HandoffTlsSettings, Limits, MemberSettings, Openings, ProbePolicy, Profile, RouterSettings, Service,
+        TlsSettings,
     },
     shape::FILE,
     units,
@@ -440,6 +441,12 @@ impl Reader<'_> {
             storage: self.path(node, "storage")?,
             key: self.path(node, "key_file")?,
             handoff_from: networks(node, "handoff_from").unwrap_or_else(loopback),
+            handoff_tls: match node.get("handoff_tls") {
+                Some(node) => {
+                    Some(HandoffTlsSettings { own: self.certificate(node)?, ca: self.path(node, "ca_file")? })
+                }
+                None => None,
+            },
             proxy_from: networks(node, "proxy_from").unwrap_or_default(),
             trust_from: networks(node, "trust_from").unwrap_or_default(),
             reserve_bytes: text(node, "reserve")

@@ -173,6 +173,11 @@ fn check_files(root: &Node, folder: &Path, role: Role<'_>, faults: &mut Vec<Faul
         if all || matches!(role, Role::Member(name) if is_mine(name)) {
             need(cluster.get("key_file"), Content::Key);
         }
+        if matches!(role, Role::All | Role::Router | Role::Member(_)) {
+            for file in ["certificate_file", "key_file", "ca_file"] {
+                need(cluster.get("handoff_tls").and_then(|tls| tls.get(file)), Content::Something);
+            }
+        }
     }
 }
 

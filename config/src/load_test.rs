@@ -153,6 +153,9 @@ fn files_that_a_role_needs_must_be_there_and_others_need_not() {
         "tls/mail.example.net.pem",
         "tls/mail.example.net.key",
         "tls/ldap-ca.pem",
+        "tls/handoff.pem",
+        "tls/handoff.key",
+        "tls/handoff-ca.pem",
         "secrets/directory-password",
         "secrets/admin-token",
     ] {

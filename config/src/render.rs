@@ -8,8 +8,8 @@ use std::{fmt::Write as _, path::Path, time::Duration};
 use crate::{
     foreign::{ForeignPorts, ForeignSettings, SmarthostSettings},
     settings::{
-        Advertised, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, Limits,
-        MemberSettings, Openings, ProbePolicy, Profile, RouterSettings, Service,
+        Advertised, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, HandoffTlsSettings,
+        Limits, MemberSettings, Openings, ProbePolicy, Profile, RouterSettings, Service,
     },
     units,
 };
@@ -206,6 +206,12 @@ impl ClusterSettings {
         out.path(2, "storage", &self.storage);
         out.path(2, "key_file", &self.key);
         out.texts(2, "handoff_from", &self.handoff_from);
+        if let Some(HandoffTlsSettings { own, ca }) = &self.handoff_tls {
+            out.line(2, "handoff_tls:");
+            out.path(3, "certificate_file", &own.certificate);
+            out.path(3, "key_file", &own.key);
+            out.path(3, "ca_file", ca);
+        }
         for (key, networks) in [("proxy_from", &self.proxy_from), ("trust_from", &self.trust_from)] {
             if !networks.is_empty() {
                 out.texts(2, key, networks);

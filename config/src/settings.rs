@@ -149,6 +149,15 @@ pub struct CertificateSettings {
     pub key: PathBuf,
 }
 
+/// Mutual TLS between routers, members and their fellows, PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandoffTlsSettings {
+    /// What each process shows the other: a member one that carries its name.
+    pub own: CertificateSettings,
+    /// The authority that signs for all of them, and for nobody else.
+    pub ca: PathBuf,
+}
+
 /// One front end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouterSettings {
@@ -184,6 +193,8 @@ pub struct ClusterSettings {
     pub key: PathBuf,
     /// Networks whose PROXY preamble is believed on handoff listeners.
     pub handoff_from: Vec<IpNet>,
+    /// Mutual TLS on handoff listeners; without it, handoffs are not encrypted.
+    pub handoff_tls: Option<HandoffTlsSettings>,
     /// Balancers whose PROXY header is believed on the members' client listeners.
     pub proxy_from: Vec<IpNet>,
     /// Proxies that are believed there what they say of their clients with ID and XCLIENT.

@@ -199,6 +199,12 @@ const CLUSTER: &[Key] = &[
         "Networks of routers and members whose handoffs are believed.",
     ),
     key(
+        "handoff_tls",
+        Table(HANDOFF_TLS),
+        Optional,
+        "Mutual TLS on handoff listeners; without it, nothing is encrypted there.",
+    ),
+    key(
         "proxy_from",
         List(&Network),
         Optional,
@@ -220,6 +226,22 @@ const CLUSTER: &[Key] = &[
     key("members", List(&Table(MEMBER)), Required, "Its members."),
     key("timing", Table(TIMING), Optional, "When to suspect, declare dead, give up."),
     key("openings", Table(OPENINGS), Optional, "How fast a member opens what it inherits."),
+];
+
+const HANDOFF_TLS: &[Key] = &[
+    key(
+        "certificate_file",
+        Path,
+        Required,
+        "Certificate chain that a process shows its peer, leaf first, PEM; a member's carries the member's name as a DNS name.",
+    ),
+    key("key_file", Path, Required, "Private key, PEM."),
+    key(
+        "ca_file",
+        Path,
+        Required,
+        "The authority that must have signed the peer's certificate; it signs for nobody else.",
+    ),
 ];
 
 const FOREIGN: &[Key] = &[

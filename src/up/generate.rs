@@ -144,6 +144,7 @@ fn cluster(home: &Home, plan: &Plan, number: u16, ports: &mut Ports) -> Result<C
         key: home.secret(&format!("{name}.key")),
         proxy_from: Vec::new(),
         trust_from: Vec::new(),
+        handoff_tls: None,
         handoff_from: vec![IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8))],
         members,
         reserve_bytes: ClusterSettings::RESERVE_BYTES,

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use laniakea_config::Service;
 use laniakea_router::{
     drive::{
-        Stream,
         arrival::receive,
+        handoffs::DoorError,
         header::{is_trusted, receive_preamble},
         listener::{Admission, accept_loop},
         prelogin::accept_tls,
@@ -45,7 +45,7 @@ pub async fn accept_handoffs(listener: TcpListener, from: Vec<IpNet>, member: Ar
             return;
         }
         let shared = (member.clone(), mail.clone());
-        member.front.tasks.spawn(serve_handoff(tcp, shared, admission));
+        member.front.tasks.spawn(serve_handoff(tcp, peer, shared, admission));
     })
     .await;
 }
@@ -76,15 +76,23 @@ async fn serve_client(
     }
 }
 
-async fn serve_handoff(mut tcp: TcpStream, (member, mail): (Arc<Member>, Arc<MailService>), _admission: Admission) {
-    let preamble = match receive_preamble(&mut tcp).await {
+async fn serve_handoff(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    (member, mail): (Arc<Member>, Arc<MailService>),
+    _admission: Admission,
+) {
+    let mut stream = match Box::pin(member.front.routes.handoffs().accept(tcp)).await {
+        Ok(stream) => stream,
+        Err(error) => return tell_of_stranger(peer, &error),
+    };
+    let preamble = match receive_preamble(&mut stream).await {
         Ok(preamble) => preamble,
         Err(error) => {
             tracing::debug!(%error, "a connection to the handoff listener had no preamble");
             return;
         }
     };
-    let stream = Stream::plain(tcp);
     let protocol = preamble.protocol;
     let span = tracing::info_span!("session", session = %preamble.session, client = %preamble.client, protocol = protocol.as_str());
     match protocol {
@@ -95,5 +103,17 @@ async fn serve_handoff(mut tcp: TcpStream, (member, mail): (Arc<Member>, Arc<Mai
         }
         Protocol::Smtp | Protocol::Lmtp => mail.serve_handoff(stream, preamble).instrument(span).await,
         _ => tracing::warn!(%protocol, "not served yet"),
+    }
+}
+
+/// A connection that ends before it has said anything is somebody who looks whether we listen.
+fn tell_of_stranger(peer: SocketAddr, error: &DoorError) {
+    match error {
+        DoorError::Io(_) => {
+            tracing::debug!(%peer, %error, "a connection to the handoff listener ended in its handshake")
+        }
+        DoorError::TimedOut | DoorError::NotTls | DoorError::Certificate(_) => {
+            tracing::warn!(%peer, %error, "a connection to the handoff listener was refused");
+        }
     }
 }

@@ -365,10 +365,10 @@ async fn pass_on<S: Service>(
         Some((request, _)) => request.clone(),
         None => nameless(account)?,
     };
-    let dialler = member.front.routes.dialler();
+    let handoffs = member.front.routes.handoffs();
     let ask = async |onward: &Preamble| match S::PROTOCOL {
-        Protocol::Pop3 => pop3_to_member(dialler, owner.handoff, onward, &request).await,
-        _ => imap_to_member(dialler, owner.handoff, onward, &request).await,
+        Protocol::Pop3 => pop3_to_member(handoffs, owner.handoff, onward, &request).await,
+        _ => imap_to_member(handoffs, owner.handoff, onward, &request).await,
     };
     let mut answer = ask(&onward).await;
     if let (Ok(MemberLogin::Refused { fault: Fault::Unavailable, .. }), Some(_)) = (&answer, login) {

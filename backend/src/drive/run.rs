@@ -7,11 +7,12 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use laniakea_config::{ClusterSettings, Config, MemberSettings, Service};
 use laniakea_directory::{ClusterName, Directory, SetupError};
 use laniakea_router::{
     drive::{
-        Dialler, ForeignServers, Orders, RouterContext, Routes, ServerTls,
+        Dialler, ForeignServers, HandoffTls, Handoffs, Orders, RouterContext, Routes, ServerTls,
         listener::{Gate, bind},
         mail::Budget,
         mail::Smarthost,
@@ -138,7 +139,7 @@ pub async fn run(config: &Config, name: &str, orders: Orders) -> Result<(), RunE
     });
     let mail =
         MailService::new(member.clone(), MailSettings { host: config.domain.clone(), handoff: settings.handoff });
-    tokio::spawn(reload(front.tls.clone(), configs));
+    tokio::spawn(reload(front.clone(), configs));
     front.tasks.spawn({
         let mail = mail.clone();
         async move { mail.run().await }
@@ -211,10 +212,13 @@ fn prepare(
     Ok(Arc::new(RouterContext {
         name: settings.name.clone(),
         domain: config.domain.clone(),
-        routes: Routes::new(directory.clone(), Dialler::from_listener(settings.handoff)),
+        routes: Routes::new(
+            directory.clone(),
+            Handoffs::new(Dialler::from_listener(settings.handoff), HandoffTls::load(config, &settings.name)?),
+        ),
         directory,
-        foreign: ForeignServers::load(&config.foreign)?,
-        smarthost: config.smarthost.as_ref().map(Smarthost::load).transpose()?,
+        foreign: ArcSwap::from_pointee(ForeignServers::load(&config.foreign)?),
+        smarthost: ArcSwapOption::from_pointee(config.smarthost.as_ref().map(Smarthost::load).transpose()?),
         tls: ServerTls::load(&config.tls)?,
         memory: Budget::new(limits.memory_bytes_max),
         limits,

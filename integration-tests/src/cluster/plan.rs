@@ -127,6 +127,7 @@ pub fn write(folder: &Path, plan: &Plan, front: IpAddr, members: &[(String, IpAd
             key: folder.join("secrets/blue.key"),
             proxy_from: Vec::new(),
             trust_from: Vec::new(),
+            handoff_tls: None,
             handoff_from: vec!["10.0.0.0/8".parse()?],
             members: members.iter().map(|(name, address)| member(name, *address)).collect(),
             reserve_bytes: ClusterSettings::RESERVE_BYTES,

@@ -156,7 +156,7 @@ async fn way_to(
             plan.iter().find_map(|member| ways.members.get(member)?.get(&service)).copied()
         }
         // nginx speaks no TLS to those behind it; we do.
-        Home::Foreign(host) => match context.foreign.find(&host) {
+        Home::Foreign(host) => match context.foreign.load_full().find(&host) {
             Ok(server) if server.settings.tls == ForeignTls::Off && !server.settings.proxy_header => {
                 server.address(spoken).await
             }

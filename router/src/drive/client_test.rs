@@ -159,7 +159,7 @@ impl Rig {
             routes: Routes::new(directory.clone(), Default::default()),
             directory,
             foreign: Default::default(),
-            smarthost: None,
+            smarthost: Default::default(),
             tls: ServerTls::load(&files.settings()).unwrap(),
             memory: mail::Budget::new(limits.memory_bytes_max),
             limits,

@@ -2,18 +2,20 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
-use laniakea_config::Limits;
+use laniakea_config::{Config, Limits};
 use laniakea_directory::Directory;
 use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    ForeignServers, ServerTls,
+    ForeignServers, HandoffTls, ServerTls,
     foreign::hops_of_ttl,
     listener::Gate,
     mail::{Budget, Smarthost},
     routes::Routes,
+    tls::TlsError,
 };
 use crate::{
     handoff::{Preamble, Protocol, SessionId, TlsFacts},
@@ -32,9 +34,9 @@ pub struct RouterContext {
     /// Where accounts live.
     pub routes: Routes,
     /// Servers of other kinds that accounts may live on.
-    pub foreign: ForeignServers,
+    pub foreign: ArcSwap<ForeignServers>,
     /// Who takes mail for other sites, if anybody.
-    pub smarthost: Option<Smarthost>,
+    pub smarthost: ArcSwapOption<Smarthost>,
     /// Certificates.
     pub tls: ServerTls,
     /// Bounds on what one client may ask.
@@ -55,6 +57,25 @@ pub struct RouterContext {
     pub drained: CancellationToken,
     /// The tasks of connections, waited for when the router drains.
     pub tasks: TaskTracker,
+}
+
+impl RouterContext {
+    /// Takes from another configuration what can change while the process runs: certificates, servers of other kinds, the
+    /// smarthost. Connections that live keep what they have.
+    ///
+    /// # Errors
+    ///
+    /// If any of it cannot be used; all of it then stays as it was.
+    pub fn reload(&self, config: &Config) -> Result<(), TlsError> {
+        let handoffs = HandoffTls::load(config, &self.name)?;
+        let foreign = ForeignServers::load(&config.foreign)?;
+        let smarthost = config.smarthost.as_ref().map(Smarthost::load).transpose()?;
+        self.tls.reload(&config.tls)?;
+        self.routes.handoffs().replace(handoffs);
+        self.foreign.store(Arc::new(foreign));
+        self.smarthost.store(smarthost.map(Arc::new));
+        Ok(())
+    }
 }
 
 /// One client connection, as far as it is known before the first command.

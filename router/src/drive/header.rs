@@ -3,7 +3,11 @@
 use std::{io, net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
-use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::{
     handoff::{Preamble, PreambleError, TlsFacts, hops_of_header},
@@ -64,12 +68,12 @@ pub async fn receive_introduction(tcp: &mut TcpStream) -> Result<Introduction, H
 /// # Errors
 ///
 /// If something else comes, or nothing in time.
-pub async fn receive_preamble(tcp: &mut TcpStream) -> Result<Preamble, HeaderError> {
-    receive(tcp, |bytes| Ok(Preamble::decode(bytes)?.map(|(preamble, _)| preamble))).await
+pub async fn receive_preamble(stream: &mut (impl AsyncRead + Unpin)) -> Result<Preamble, HeaderError> {
+    receive(stream, |bytes| Ok(Preamble::decode(bytes)?.map(|(preamble, _)| preamble))).await
 }
 
 async fn receive<T>(
-    tcp: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     decode: impl Fn(&[u8]) -> Result<Option<T>, HeaderError>,
 ) -> Result<T, HeaderError> {
     let whole = async {
@@ -80,7 +84,7 @@ async fn receive<T>(
             }
             let start = bytes.len();
             bytes.resize(start + bytes_wanted(&bytes), 0);
-            tcp.read_exact(bytes.get_mut(start..).unwrap_or_default()).await?;
+            stream.read_exact(bytes.get_mut(start..).unwrap_or_default()).await?;
         }
     };
     timeout(HEADER_DEADLINE, whole).await.map_err(|_| HeaderError::TimedOut)?

@@ -15,7 +15,7 @@ use tokio::{
     time::timeout_at,
 };
 
-use super::{Dialler, Stream, routes::CONNECT_DEADLINE};
+use super::{Handoffs, Stream};
 use crate::{
     handoff::{Moved, Preamble, Protocol, SessionId},
     route::LOST_AFTER,
@@ -62,6 +62,9 @@ pub enum DialError {
     /// No connection.
     #[error("connect to the member")]
     Connect(#[source] io::Error),
+    /// The member shows no certificate that counts, takes none of ours, or speaks no TLS.
+    #[error("agree with the member on TLS: {0}")]
+    Tls(io::Error),
     /// A connection, and then silence where the greeting belongs.
     #[error("wait for the member's greeting")]
     Silent,
@@ -77,13 +80,22 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// Tells what TLS says from what the network does. A server's word on our certificate comes after the handshake (RFC 8446 §4.4.4).
+    #[must_use]
+    pub fn of(error: io::Error) -> Self {
+        match error.get_ref() {
+            Some(inner) if inner.is::<rustls::Error>() => Self::Tls(error),
+            _ => Self::Broken(error),
+        }
+    }
+
     /// Whether nothing at all came back. A member that stops refuses connections, and may still serve those it has.
     #[must_use]
     pub fn is_silence(&self) -> bool {
         match self {
             Self::Connect(error) => error.kind() == io::ErrorKind::TimedOut,
             Self::Silent => true,
-            Self::Doubted | Self::Broken(_) | Self::Protocol => false,
+            Self::Tls(_) | Self::Doubted | Self::Broken(_) | Self::Protocol => false,
         }
     }
 
@@ -91,7 +103,7 @@ impl DialError {
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Silent => true,
+            Self::Connect(_) | Self::Tls(_) | Self::Silent => true,
             Self::Doubted | Self::Broken(_) | Self::Protocol => false,
         }
     }
@@ -103,7 +115,7 @@ impl DialError {
 ///
 /// If the member cannot be reached or does not speak IMAP.
 pub async fn imap_to_member(
-    dialler: Dialler,
+    handoffs: &Handoffs,
     member: SocketAddr,
     preamble: &Preamble,
     request: &LoginRequest,
@@ -111,7 +123,7 @@ pub async fn imap_to_member(
     let tag = &request.tag;
     let plain = request.plain();
     let command = format!("{tag} AUTHENTICATE PLAIN {}\r\n", *plain);
-    let mut member = Conversation::begin(dialler, member, preamble, &command).await?;
+    let mut member = Conversation::begin(handoffs, member, preamble, &command).await?;
     let greeting = member.greeting(preamble).await?;
     if let Some(verdict) = imap_greeting(&greeting, preamble, tag)? {
         return Ok(member.end(verdict));
@@ -136,14 +148,14 @@ pub async fn imap_to_member(
 ///
 /// If the member cannot be reached or does not speak POP3.
 pub async fn pop3_to_member(
-    dialler: Dialler,
+    handoffs: &Handoffs,
     member: SocketAddr,
     preamble: &Preamble,
     request: &LoginRequest,
 ) -> Result<MemberLogin, DialError> {
     let plain = request.plain();
     let command = format!("AUTH PLAIN {}\r\n", *plain);
-    let mut member = Conversation::begin(dialler, member, preamble, &command).await?;
+    let mut member = Conversation::begin(handoffs, member, preamble, &command).await?;
     let greeting = member.greeting(preamble).await?;
     if preamble.ticket.is_some() || !greeting.starts_with("+OK") {
         return Ok(member.end(pop3_reply(&greeting)?));
@@ -158,7 +170,7 @@ pub async fn pop3_to_member(
 ///
 /// If the member cannot be reached or does not speak SMTP.
 pub async fn submission_to_member(
-    dialler: Dialler,
+    handoffs: &Handoffs,
     member: SocketAddr,
     preamble: &Preamble,
     request: &LoginRequest,
@@ -170,7 +182,7 @@ pub async fn submission_to_member(
         None => return Err(DialError::Protocol),
     };
     let command = format!("{verb} {name}\r\nAUTH PLAIN {}\r\n", *plain);
-    let mut member = Conversation::begin(dialler, member, preamble, &command).await?;
+    let mut member = Conversation::begin(handoffs, member, preamble, &command).await?;
     let greeting = member.greeting(preamble).await?;
     if !greeting.starts_with("220 ") {
         return Err(DialError::Protocol);
@@ -190,9 +202,9 @@ pub async fn submission_to_member(
 /// # Errors
 ///
 /// If the member cannot be reached or does not greet.
-pub async fn probe(dialler: Dialler, member: SocketAddr) -> Result<(), DialError> {
-    let tcp = dialler.dial(member, CONNECT_DEADLINE).await.map_err(DialError::Connect)?;
-    let local = tcp.local_addr().map_err(DialError::Connect)?;
+pub async fn probe(handoffs: &Handoffs, member: SocketAddr) -> Result<(), DialError> {
+    let stream = handoffs.dial(member).await?;
+    let local = stream.local_addr().map_err(DialError::Connect)?;
     let preamble = Preamble {
         client: local,
         local: member,
@@ -202,9 +214,9 @@ pub async fn probe(dialler: Dialler, member: SocketAddr) -> Result<(), DialError
         hops: 0,
         ticket: None,
     };
-    let mut member = Conversation { stream: Stream::Plain(tcp), lines: LineBuffer::new(LINE_BYTES_MAX) };
+    let mut member = Conversation { stream, lines: LineBuffer::new(LINE_BYTES_MAX) };
     let command = [preamble.encode().as_slice(), b"probe LOGOUT\r\n"].concat();
-    member.stream.write_all(&command).await.map_err(DialError::Broken)?;
+    member.stream.write_all(&command).await.map_err(DialError::of)?;
     member.greeting(&preamble).await.map(drop)
 }
 
@@ -279,19 +291,18 @@ impl Conversation {
     /// Connects and sends preamble and command together, without waiting for the greeting. With a ticket there is no
     /// command to send.
     async fn begin(
-        dialler: Dialler,
+        handoffs: &Handoffs,
         member: SocketAddr,
         preamble: &Preamble,
         command: &str,
     ) -> Result<Self, DialError> {
-        let tcp = dialler.dial(member, CONNECT_DEADLINE).await.map_err(DialError::Connect)?;
-        let mut stream = Stream::Plain(tcp);
+        let mut stream = handoffs.dial(member).await?;
         let mut bytes = zeroize::Zeroizing::new(preamble.encode());
         if preamble.ticket.is_none() {
             bytes.extend_from_slice(command.as_bytes());
         }
         // Fits into any socket's buffer, so it needs no deadline.
-        stream.write_all(&bytes).await.map_err(DialError::Broken)?;
+        stream.write_all(&bytes).await.map_err(DialError::of)?;
         Ok(Self { stream, lines: LineBuffer::new(LINE_BYTES_MAX) })
     }
 
@@ -309,7 +320,7 @@ impl Conversation {
                 Err(_) => return Err(DialError::Protocol),
             }
             let mut buffer = [0; READ_BYTES];
-            let length = self.stream.read(&mut buffer).await.map_err(DialError::Broken)?;
+            let length = self.stream.read(&mut buffer).await.map_err(DialError::of)?;
             if length == 0 {
                 return Err(DialError::Broken(io::ErrorKind::UnexpectedEof.into()));
             }

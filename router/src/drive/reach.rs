@@ -48,7 +48,7 @@ pub async fn reach(context: &RouterContext, preamble: &Preamble, request: &Login
         Home::Cluster(_, members) => Journey { context, preamble, request, key, members, id }.travel().await,
         // What its users send is that server's own business.
         Home::Foreign(_) if preamble.protocol == Protocol::Submission => Err(Fault::Unavailable),
-        Home::Foreign(host) => match context.foreign.find(&host) {
+        Home::Foreign(host) => match context.foreign.load_full().find(&host) {
             Ok(server) => foreign::log_in(server, preamble, request).await,
             Err(error) => {
                 tracing::warn!(login = %request.login, host, %error, "the account's home is not a cluster of ours");
@@ -84,7 +84,7 @@ pub async fn home_of(context: &RouterContext, login: &LoginName) -> Result<(Rout
 
 /// Where a name without an account is checked: at a cluster, or where there is none, at a server that the settings name.
 async fn home_of_nobody(context: &RouterContext, key: RouteKey) -> Result<Home, RouteError> {
-    match (context.routes.any_home(key).await, context.foreign.any()) {
+    match (context.routes.any_home(key).await, context.foreign.load().any()) {
         (Err(RouteError::NoMember), Some(host)) => Ok(Home::Foreign(host.to_owned())),
         (home, _) => home,
     }
@@ -188,7 +188,7 @@ impl Journey<'_> {
             loop {
                 sleep(VERDICT_PATIENCE).await;
                 let began = Instant::now();
-                if let Err(error) = probe(routes.dialler(), member).await {
+                if let Err(error) = probe(routes.handoffs(), member).await {
                     routes.on_no_answer(member, began, &error);
                     return error;
                 }
@@ -207,13 +207,13 @@ impl Journey<'_> {
     async fn dial(&self, target: Target) -> Result<MemberLogin, DialError> {
         let hops = self.preamble.hops.saturating_add(u8::from(target.ticket.is_some()));
         let preamble = Preamble { hops, ticket: target.ticket, ..self.preamble.clone() };
-        let dialler = self.context.routes.dialler();
+        let handoffs = self.context.routes.handoffs();
         match preamble.protocol {
-            Protocol::Pop3 => pop3_to_member(dialler, target.member, &preamble, self.request).await,
-            Protocol::Submission => submission_to_member(dialler, target.member, &preamble, self.request).await,
+            Protocol::Pop3 => pop3_to_member(handoffs, target.member, &preamble, self.request).await,
+            Protocol::Submission => submission_to_member(handoffs, target.member, &preamble, self.request).await,
             // The others have no login of this kind.
             Protocol::Imap | Protocol::Smtp | Protocol::Lmtp | Protocol::Http => {
-                imap_to_member(dialler, target.member, &preamble, self.request).await
+                imap_to_member(handoffs, target.member, &preamble, self.request).await
             }
         }
     }

@@ -2,13 +2,14 @@
 
 use std::{future::pending, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use laniakea_config::{Config, RouterSettings, Service};
 use laniakea_directory::{Directory, SetupError};
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Dialler, ForeignServers, RouterContext, Routes, ServerTls,
+    Dialler, ForeignServers, HandoffTls, Handoffs, RouterContext, Routes, ServerTls,
     admin::RouterAdmin,
     auth_http::{Ways, serve_auth_http},
     client::serve_client,
@@ -122,7 +123,7 @@ pub async fn run(config: &Config, name: &str, begin: Begin, orders: Orders) -> R
         }
     }
     upkeep.spawn(report(context.clone()));
-    tokio::spawn(reload(context.tls.clone(), configs));
+    tokio::spawn(reload(context.clone(), configs));
     upkeep.spawn(watch(context.clone()));
     if let Some(file) = settings.cache_file.clone() {
         load_cache(&context, &file).await;
@@ -163,10 +164,13 @@ fn prepare(
     Ok(Arc::new(RouterContext {
         name: settings.name.clone(),
         domain: config.domain.clone(),
-        routes: Routes::new(directory.clone(), Dialler::default()),
+        routes: Routes::new(
+            directory.clone(),
+            Handoffs::new(Dialler::default(), HandoffTls::load(config, &settings.name)?),
+        ),
         directory,
-        foreign: ForeignServers::load(&config.foreign)?,
-        smarthost: config.smarthost.as_ref().map(Smarthost::load).transpose()?,
+        foreign: ArcSwap::from_pointee(ForeignServers::load(&config.foreign)?),
+        smarthost: ArcSwapOption::from_pointee(config.smarthost.as_ref().map(Smarthost::load).transpose()?),
         tls: ServerTls::load(&config.tls)?,
         memory: Budget::new(limits.memory_bytes_max),
         limits,

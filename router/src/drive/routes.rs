@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::net::lookup_host;
 use tokio_util::sync::CancellationToken;
 
-use super::{Dialler, login::DialError, vigil::Vigil};
+use super::{Handoffs, login::DialError, vigil::Vigil};
 use crate::route::{Member, Owners, RouteKey, plan};
 
 /// How long one member may take to accept a connection.
@@ -58,15 +58,15 @@ pub enum RouteError {
 impl Routes {
     /// Begins with nothing but the directory, and a way to dial.
     #[must_use]
-    pub fn new(directory: Directory, dialler: Dialler) -> Self {
+    pub fn new(directory: Directory, handoffs: Handoffs) -> Self {
         let (owners, names) = Default::default();
-        Self { directory, vigil: Vigil::new(dialler), owners, names }
+        Self { directory, vigil: Vigil::new(handoffs), owners, names }
     }
 
-    /// How members are dialled.
+    /// How members are dialled, and let in.
     #[must_use]
-    pub fn dialler(&self) -> Dialler {
-        self.vigil.dialler
+    pub fn handoffs(&self) -> &Handoffs {
+        &self.vigil.handoffs
     }
 
     /// Finds an account's home.

@@ -12,9 +12,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use laniakea_config::TlsSettings;
+use laniakea_config::{CertificateSettings, TlsSettings};
 use rustls::{
-    ServerConfig, SignatureScheme,
+    RootCertStore, ServerConfig, SignatureScheme,
     crypto::{CryptoProvider, aws_lc_rs},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
@@ -60,6 +60,9 @@ pub enum TlsError {
         /// Why.
         source: rustls::Error,
     },
+    /// A file that should hold the certificate of an authority holds none.
+    #[error("find the certificate of an authority in {}", .0.display())]
+    NoAuthority(PathBuf),
     /// It would never be chosen.
     #[error("find a host name in the certificate in {}", .0.display())]
     Nameless(PathBuf),
@@ -132,11 +135,12 @@ struct Certificates {
 
 impl Certificates {
     fn load(settings: &TlsSettings, provider: &CryptoProvider) -> Result<Self, TlsError> {
-        let default = load_key(&settings.certificate, &settings.key, provider)?;
+        let default = CertificateSettings { certificate: settings.certificate.clone(), key: settings.key.clone() };
+        let default = load_key(&default, provider)?;
         let mut certificates = Self { default: default.clone(), by_name: HashMap::new() };
         certificates.add(&settings.certificate, default)?;
         for other in &settings.others {
-            let key = load_key(&other.certificate, &other.key, provider)?;
+            let key = load_key(other, provider)?;
             if certificates.add(&other.certificate, key)? == 0 {
                 return Err(TlsError::Nameless(other.certificate.clone()));
             }
@@ -173,18 +177,36 @@ impl Certificates {
     }
 }
 
-fn load_key(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
-    let not_pem = |path: &Path| {
-        let path = path.to_owned();
-        move |source| TlsError::Pem { path, source }
-    };
-    let chain = CertificateDer::pem_slice_iter(&read(certificate)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(not_pem(certificate))?;
-    let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(not_pem(key))?;
+fn load_key(settings: &CertificateSettings, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
+    let (chain, key) = load_pair(settings)?;
     let certified = CertifiedKey::from_der(chain, key, provider);
-    let certified = certified.map_err(|source| TlsError::Certificate { path: certificate.to_owned(), source })?;
-    Ok(Arc::new(certified))
+    let path = || settings.certificate.clone();
+    Ok(Arc::new(certified.map_err(|source| TlsError::Certificate { path: path(), source })?))
+}
+
+/// Reads a certificate chain and its key, without a look at whether they belong together.
+pub(super) fn load_pair(
+    settings: &CertificateSettings,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let key = PrivateKeyDer::from_pem_slice(&read(&settings.key)?).map_err(not_pem(&settings.key))?;
+    Ok((load_certificates(&settings.certificate)?, key))
+}
+
+/// Adds the certificates of a file to those that are believed.
+pub(super) fn load_authorities(path: &Path, roots: &mut RootCertStore) -> Result<(), TlsError> {
+    for certificate in load_certificates(path)? {
+        let unusable = |source| TlsError::Certificate { path: path.to_owned(), source };
+        roots.add(certificate).map_err(unusable)?;
+    }
+    Ok(())
+}
+
+fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<_, _>>().map_err(not_pem(path))
+}
+
+fn not_pem(path: &Path) -> impl FnOnce(rustls_pki_types::pem::Error) -> TlsError {
+    |source| TlsError::Pem { path: path.to_owned(), source }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

@@ -1,60 +1,17 @@
 //! Which certificate a client is shown, and what a reload changes.
 
-use std::sync::Mutex;
-
 use laniakea_config::CertificateSettings;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, SupportedProtocolVersion,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    ClientConfig, SupportedProtocolVersion,
     version::{TLS12, TLS13},
 };
-use rustls_pki_types::{ServerName, UnixTime};
+use rustls_pki_types::ServerName;
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::drive::test_tls::TestTls;
-
-/// Believes every certificate and keeps it.
-#[derive(Debug, Default)]
-struct Witness(Mutex<Option<CertificateDer<'static>>>, Vec<SignatureScheme>);
-
-impl ServerCertVerifier for Witness {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        *self.0.lock().unwrap() = Some(leaf.clone().into_owned());
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.1.clone()
-    }
-}
+use crate::drive::{foreign::Anybody, test_tls::TestTls};
 
 /// What a client is shown that asks for `host` and can verify `schemes`.
 async fn shown(
@@ -63,12 +20,16 @@ async fn shown(
     version: &'static SupportedProtocolVersion,
     schemes: &[SignatureScheme],
 ) -> CertificateDer<'static> {
-    let witness = Arc::new(Witness(Mutex::default(), schemes.to_vec()));
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut provider = aws_lc_rs::default_provider();
+    let mapping = provider.signature_verification_algorithms.mapping.iter();
+    let able: Vec<_> = mapping.filter(|(scheme, _)| schemes.contains(scheme)).copied().collect();
+    provider.signature_verification_algorithms.mapping = Box::leak(able.into_boxed_slice());
+    let provider = Arc::new(provider);
+    let config = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[version])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(witness.clone())
+        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
         .with_no_client_auth();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -76,10 +37,10 @@ async fn shown(
     let connector = TlsConnector::from(Arc::new(config));
     let host = ServerName::try_from(host.to_owned()).unwrap();
     let (near, far) = tokio::join!(connector.connect(host, near), tls.accept(far));
-    near.unwrap().shutdown().await.unwrap();
+    let mut near = near.unwrap();
+    near.shutdown().await.unwrap();
     assert!(far.unwrap().tls_facts().is_some());
-    let leaf = witness.0.lock().unwrap().take();
-    leaf.unwrap()
+    near.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
 }
 
 fn certificate(

@@ -12,7 +12,7 @@ use laniakea_config::Config;
 use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{RouterContext, ServerTls, vigil::WATCH_EVERY};
+use super::{RouterContext, vigil::WATCH_EVERY};
 
 /// How often the state of the directory and of members is put into the metrics.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
@@ -83,15 +83,15 @@ pub(super) async fn keep_cache(context: Arc<RouterContext>, file: PathBuf, accep
     }
 }
 
-/// Takes the certificates of every newer configuration; connections that live keep theirs.
-pub async fn reload(tls: ServerTls, mut configs: watch::Receiver<Arc<Config>>) {
+/// Takes from every newer configuration what can change while the process runs, if all of it can be used.
+pub async fn reload(context: Arc<RouterContext>, mut configs: watch::Receiver<Arc<Config>>) {
     while configs.changed().await.is_ok() {
-        let settings = configs.borrow_and_update().tls.clone();
-        match tls.reload(&settings) {
-            Ok(()) => tracing::info!("certificates reloaded"),
+        let config = configs.borrow_and_update().clone();
+        match context.reload(&config) {
+            Ok(()) => tracing::info!("certificates, `foreign` and `smarthost` reloaded"),
             Err(error) => {
                 let cause = error.source().map(ToString::to_string).unwrap_or_default();
-                tracing::error!(%error, cause, "reload the certificates; the old ones stay");
+                tracing::error!(%error, cause, "reload certificates, `foreign` and `smarthost`; the old ones stay");
             }
         }
     }

@@ -16,7 +16,7 @@ use tokio::{sync::watch, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Dialler,
+    Handoffs,
     login::{DialError, probe},
 };
 use crate::route::{Health, Standing};
@@ -26,7 +26,7 @@ pub(super) const WATCH_EVERY: Duration = Duration::from_millis(500);
 
 /// What a process knows of the members it connects to.
 pub(super) struct Vigil {
-    pub(super) dialler: Dialler,
+    pub(super) handoffs: Handoffs,
     health: Mutex<Health>,
     /// For each member with forwarded connections, what is cancelled when it is lost.
     lifelines: DashMap<SocketAddr, CancellationToken>,
@@ -35,9 +35,9 @@ pub(super) struct Vigil {
 }
 
 impl Vigil {
-    pub(super) fn new(dialler: Dialler) -> Arc<Self> {
+    pub(super) fn new(handoffs: Handoffs) -> Arc<Self> {
         let (health, lifelines) = Default::default();
-        Arc::new(Self { dialler, health, lifelines, doubts: watch::Sender::new(()) })
+        Arc::new(Self { handoffs, health, lifelines, doubts: watch::Sender::new(()) })
     }
 
     pub(super) fn is_up(&self, member: SocketAddr) -> bool {
@@ -79,7 +79,10 @@ impl Vigil {
         if !finding.is_news {
             return false;
         }
-        tracing::info!(%member, %error, "member cannot be reached");
+        match error {
+            DialError::Tls(_) => tracing::error!(%member, %error, "member cannot be used"),
+            _ => tracing::info!(%member, %error, "member cannot be reached"),
+        }
         self.doubts.send_replace(());
         if self.health.lock().begin_probing(member) {
             tokio::spawn(probe_until_up(Arc::downgrade(self), member));
@@ -134,7 +137,7 @@ impl Vigil {
     /// Asks a member for its greeting; returns whether it is news that there is none.
     async fn probe(self: &Arc<Self>, member: SocketAddr) -> bool {
         let began = Instant::now();
-        match probe(self.dialler, member).await {
+        match probe(&self.handoffs, member).await {
             Ok(()) => {
                 self.on_reached(member);
                 false
@@ -178,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_one_finds_out_ends_the_wait_of_all() {
-        let vigil = Vigil::new(Dialler::default());
+        let vigil = Vigil::new(Handoffs::default());
         let finds_out = async {
             vigil.on_no_answer(MEMBER, long_ago(), &DialError::Silent);
             pending::<()>().await;
@@ -196,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_one_client_meets_with_makes_no_member_doubted_for_all() {
-        let vigil = Vigil::new(Dialler::default());
+        let vigil = Vigil::new(Handoffs::default());
         let broken = || DialError::Broken(io::ErrorKind::ConnectionReset.into());
         for _ in 0..1000 {
             for error in [broken(), DialError::Protocol, DialError::Doubted] {
@@ -208,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_to_a_silent_member_end_and_those_to_one_that_refuses_do_not() {
-        let vigil = Vigil::new(Dialler::default());
+        let vigil = Vigil::new(Handoffs::default());
         let lifeline = vigil.lifeline(MEMBER);
         vigil.on_no_answer(MEMBER, long_ago(), &DialError::Connect(io::ErrorKind::ConnectionRefused.into()));
         assert!(!vigil.is_up(MEMBER) && !lifeline.is_cancelled());

@@ -93,7 +93,7 @@ impl Courier {
     /// Whether mail for other sites has somebody who takes it.
     #[must_use]
     pub fn has_way_out(&self) -> bool {
-        self.front.smarthost.is_some()
+        self.front.smarthost.load().is_some()
     }
 
     /// Carries a message to its recipients; one outcome for each, in order.
@@ -274,10 +274,11 @@ impl Courier {
             }
             NextHop::Foreign(host) => {
                 let Handover { preamble, .. } = origin.handover(Dialect::Smtp);
-                let engaged = engage_foreign(&self.front.foreign, &host, &preamble, self.domain(), outgoing).await;
+                let servers = self.front.foreign.load_full();
+                let engaged = engage_foreign(&servers, &host, &preamble, self.domain(), outgoing).await;
                 engaged.map(|(client, recipients)| (None, client, recipients))
             }
-            NextHop::Outside => match &self.front.smarthost {
+            NextHop::Outside => match self.front.smarthost.load_full() {
                 Some(smarthost) => {
                     let engaged = smarthost.engage(self.domain(), outgoing).await;
                     engaged.map(|(client, recipients)| (None, client, recipients))

@@ -126,7 +126,7 @@ impl Node {
             suspicion: Default::default(),
             directory,
             foreign: Default::default(),
-            smarthost: None,
+            smarthost: Default::default(),
             tls: ServerTls::load(&tls).unwrap(),
             memory: Budget::new(limits.memory_bytes_max),
             limits,

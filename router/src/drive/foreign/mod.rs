@@ -25,6 +25,8 @@ use crate::{
 };
 
 pub use login::log_in;
+#[cfg(test)]
+pub(super) use tls::Anybody;
 pub use tls::ClientTls;
 
 /// How often a connection may be passed on: a router to a member to the owner, and once more if that has just changed.

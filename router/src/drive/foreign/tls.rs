@@ -1,6 +1,6 @@
 //! The client's side of TLS, to servers of other kinds.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use laniakea_config::ForeignTls;
 use rustls::{
@@ -8,10 +8,13 @@ use rustls::{
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::TlsConnector;
 
-use crate::drive::{Stream, tls::TlsError};
+use crate::drive::{
+    Stream,
+    tls::{TlsError, load_authorities},
+};
 
 /// Begins TLS as a client; cheap to clone.
 #[derive(Clone)]
@@ -56,10 +59,7 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     let (_used, _ignored) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca {
-        let pem = fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })?;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            roots.add(certificate.map_err(|source| TlsError::Pem { path: path.to_owned(), source })?)?;
-        }
+        load_authorities(path, &mut roots)?;
     }
     Ok(roots)
 }
@@ -67,7 +67,7 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
 /// Takes any certificate, where the settings say so: encrypted, but with nobody knows whom. Signatures are checked, so that
 /// the handshake is at least with the holder of the key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+pub(crate) struct Anybody(pub(crate) Arc<CryptoProvider>);
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(

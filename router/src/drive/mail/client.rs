@@ -8,7 +8,6 @@ use std::{io, net::IpAddr, time::Duration};
 use laniakea_directory::Secret;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::timeout,
 };
 use zeroize::Zeroizing;
@@ -110,8 +109,8 @@ impl MailClient {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn hand_over(tcp: TcpStream, dialect: Dialect, handover: &Handover) -> Result<Self, ClientError> {
-        let mut client = Self::on(Stream::plain(tcp), dialect);
+    pub async fn hand_over(stream: Stream, dialect: Dialect, handover: &Handover) -> Result<Self, ClientError> {
+        let mut client = Self::on(stream, dialect);
         client.outgoing = handover.preamble.encode();
         client.say_hello(&handover.hello).await?;
         Ok(client)

@@ -131,7 +131,7 @@ impl<E: Exchange> Conversation<E> {
     fn talks_first(&mut self, buffer: &mut [u8]) -> usize {
         match &mut self.stream {
             Some(Stream::Plain(tcp)) => tcp.try_read(buffer).unwrap_or(0),
-            Some(Stream::Tls(_)) | None => 0,
+            Some(Stream::Tls(_) | Stream::Handoff(_)) | None => 0,
         }
     }
 

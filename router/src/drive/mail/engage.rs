@@ -9,10 +9,7 @@ use tokio::time::timeout;
 
 use super::{ClientError, Handover, Kept, MailClient, Outgoing};
 use crate::{
-    drive::{
-        login::DialError,
-        routes::{CONNECT_DEADLINE, Routes},
-    },
+    drive::{login::DialError, routes::Routes},
     route::LOST_AFTER,
     session::smtp::Dialect,
     wire::smtp::Reply,
@@ -118,9 +115,15 @@ impl Errand<'_> {
 
     /// The kernel accepts connections for a process that is frozen: only its greeting says that it is there.
     async fn hear_greeting(&self, member: SocketAddr) -> Result<Result<MailClient, ClientError>, DialError> {
-        let tcp = self.routes.dialler().dial(member, CONNECT_DEADLINE).await.map_err(DialError::Connect)?;
-        let greeted = timeout(GREETING_DEADLINE, MailClient::hand_over(tcp, self.dialect, self.handover)).await;
-        greeted.map_err(|_| DialError::Silent)
+        let stream = self.routes.handoffs().dial(member).await?;
+        let greeted = timeout(GREETING_DEADLINE, MailClient::hand_over(stream, self.dialect, self.handover)).await;
+        match greeted.map_err(|_| DialError::Silent)? {
+            Err(ClientError::Io(error)) => match DialError::of(error) {
+                DialError::Broken(error) => Ok(Err(ClientError::Io(error))),
+                error => Err(error),
+            },
+            greeted => Ok(greeted),
+        }
     }
 
     async fn open(&self, member: SocketAddr, mut client: MailClient) -> Result<Engaged, Option<Reply>> {

@@ -207,7 +207,7 @@ impl Rig {
             routes: Routes::new(directory.clone(), Default::default()),
             directory,
             foreign: Default::default(),
-            smarthost: None,
+            smarthost: Default::default(),
             tls: ServerTls::load(&files.settings()).unwrap(),
             memory: Budget::new(limits.memory_bytes_max),
             limits,
