@@ -35,6 +35,8 @@ const PAGE: i32 = 1000;
 /// The entry above all accounts, and the one above all clusters.
 const ACCOUNTS: &str = "accounts";
 const CLUSTERS: &str = "clusters";
+/// Both, below the base.
+pub(crate) const UNITS: [&str; 2] = [ACCOUNTS, CLUSTERS];
 /// How 389 Directory Server begins its `vendorVersion`.
 const VENDOR_389: &str = "389-Directory/";
 /// Result codes (RFC 4511 appendix A).
@@ -80,7 +82,7 @@ impl Admin {
     ///
     /// If the directory refuses or cannot be reached.
     pub async fn prepare(&self) -> Result<(), ProvisionError> {
-        for name in [ACCOUNTS, CLUSTERS] {
+        for name in UNITS {
             let attributes = [("objectClass", "organizationalUnit"), ("ou", name)];
             let attributes = attributes.map(|(name, value)| (name.to_owned(), HashSet::from([value.to_owned()])));
             match self.add_entry(&self.base.child("ou", name), attributes.into()).await {
@@ -322,6 +324,27 @@ impl Admin {
     async fn delete_entry(&self, dn: &str) -> Result<(), ProvisionError> {
         outcome(dn, self.client.delete(dn).await)
     }
+}
+
+/// Describes the entry of a new account, its password hashed, for a directory that is filled while it does not run.
+///
+/// # Errors
+///
+/// If the settings' base is malformed.
+pub fn describe(settings: &DirectorySettings, account: &NewAccount) -> Result<LdifEntry, SetupError> {
+    let base = Dn::parse(&settings.base).map_err(SetupError::Base)?;
+    let stored = match &account.password {
+        NewPassword::Plain(secret) => Some(hash_password(secret)),
+        NewPassword::Hashed(stored) => Some(stored.clone()),
+        NewPassword::Absent => None,
+    };
+    let attributes = account::attributes(&settings.profile, account, stored.as_deref()).into_iter();
+    let bytes = |values: HashSet<String>| values.into_iter().map(String::into_bytes).collect();
+    Ok(LdifEntry {
+        line: 0,
+        dn: account::dn(&settings.profile, &base.child("ou", ACCOUNTS), account).to_string(),
+        attributes: attributes.map(|(name, values)| (name, bytes(values))).collect(),
+    })
 }
 
 /// Whether 389 Directory Server knows the scheme of a stored password.

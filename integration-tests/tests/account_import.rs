@@ -67,3 +67,34 @@ async fn accounts_come_from_spreadsheets_and_from_ldif() -> Result<()> {
     ensure!(said["existed"] == 41, "{said}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_directory_that_does_not_run_is_filled_at_once() -> Result<()> {
+    let mut up = Up::start_as(Shape { clusters: 1, members: 1, accounts: 1, ..Shape::default() }).await?;
+    let base = up.endpoints.directory.base.clone();
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("people.ldif");
+    let account = |number: u32, address: u32| {
+        format!(
+            "dn: uid=p{number},ou=accounts,{base}\nobjectClass: inetOrgPerson\nobjectClass: inetLocalMailRecipient\n\
+             uid: p{number}\ncn: P\nsn: P\nmailLocalAddress: p{address}@example.org\nmailHost: cluster-1\n\
+             userPassword: pw\nentryUUID: 6f8a3b1e-0d5c-4e53-9a53-3f1d0c4b7a{number:02}\n\n"
+        )
+    };
+    fs::write(&file, format!("{}{}{}", account(10, 10), account(11, 11), account(12, 10)))?;
+    let arguments = ["account", "import", "--offline", "--json", &file.display().to_string()];
+    let refused = up.laniakea(&arguments)?;
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(64) && why.contains("stop it first"), "{why}");
+
+    up.stop()?;
+    let output = up.laniakea(&arguments)?;
+    let said: Value = serde_json::from_slice(&output.stdout)?;
+    ensure!(said["added"] == 2 && said["refused"] == 1 && said["reasons"][0]["line"] == 23, "{said}");
+    up.start_again().await?;
+    Imap::login(up.router()?.imap()?, "p11", "pw").await?;
+    Imap::login(up.router()?.imap()?, &up.account(1), up.password()).await?;
+    let shown = up.json(&["account", "show", "p10"])?;
+    ensure!(shown["id"] == "6f8a3b1e-0d5c-4e53-9a53-3f1d0c4b7a10", "{shown}");
+    Ok(())
+}

@@ -1,6 +1,12 @@
 //! Opens the database and the listeners, and starts a task for each connection.
 
-use std::{fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use laniakea_config::EmbeddedDirectory;
 use metrics::{counter, gauge};
@@ -16,12 +22,12 @@ use super::{
     certificate::ServerCertificate,
     change::Change,
     connection::Connection,
-    entry::Attribute,
+    entry::{Attribute, Stamp},
     operation::Context,
-    store::Store,
+    store::{Abandoned, Load, LoadError, Loading, Store},
     stream::{Stream, accept_tls},
 };
-use crate::{dn::Dn, name::Secret, password::Checker};
+use crate::{dn::Dn, ldif::LdifEntry, name::Secret, password::Checker, provision::UNITS};
 
 /// Connections at a time; more are closed at once.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -205,9 +211,18 @@ async fn make_base(context: &Context) -> Result<(), ServeError> {
     if there.is_some() {
         return Ok(());
     }
-    let Some((name, value)) = context.base.rdn().and_then(|rdn| rdn.values().next()) else {
-        return Err(ServeError::Base("the base is empty".into()));
-    };
+    let change = base_entry(&context.base).ok_or_else(|| ServeError::Base("the base is empty".into()))?;
+    let answer = context.store.write(change, context.admin.to_string()).await;
+    match answer.map_err(|gone| ServeError::Base(gone.to_string()))?.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(refusal)) => Err(ServeError::Base(refusal.text)),
+        Err(_) => Err(ServeError::Base("the writer has ended".into())),
+    }
+}
+
+/// Describes the entry of a new database, by the kind of its name; none of an empty one.
+fn base_entry(base: &Dn) -> Option<Change> {
+    let (name, value) = base.rdn().and_then(|rdn| rdn.values().next())?;
     let mut classes: Vec<Vec<u8>> = match name.to_ascii_lowercase().as_str() {
         "dc" => vec!["dcObject".into(), "organization".into()],
         "o" => vec!["organization".into()],
@@ -221,11 +236,30 @@ async fn make_base(context: &Context) -> Result<(), ServeError> {
         "o" | "ou" | "cn" => {}
         _ => attributes.push(Attribute { name: "cn".into(), values: vec![value.into()] }),
     }
-    let change = Change::Add { dn: context.base.clone(), attributes };
-    let answer = context.store.write(change, context.admin.to_string()).await;
-    match answer.map_err(|gone| ServeError::Base(gone.to_string()))?.await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(refusal)) => Err(ServeError::Base(refusal.text)),
-        Err(_) => Err(ServeError::Base("the writer has ended".into())),
-    }
+    Some(Change::Add { dn: base.clone(), attributes })
+}
+
+/// Fills the database of a server that does not run: much faster than through it, all or nothing. Entries of a name that
+/// exists are left as they are, and what cannot be added is told and left out. The `entryUUID` of an entry is kept.
+///
+/// # Errors
+///
+/// See [`LoadError`]; nothing has changed then.
+pub fn load(
+    settings: &EmbeddedDirectory,
+    entries: impl Iterator<Item = Result<LdifEntry, Abandoned>>,
+    told: &mut dyn FnMut(Loading),
+) -> Result<(), LoadError> {
+    let base = Dn::parse(&settings.base)?;
+    let mut frame = vec![base_entry(&base).ok_or_else(|| LoadError::Refused("the base is empty".into()))?];
+    frame.extend(UNITS.map(|name| {
+        let attribute = |name: &str, value: &str| Attribute { name: name.into(), values: vec![value.into()] };
+        let attributes = vec![attribute("objectClass", "organizationalUnit"), attribute("ou", name)];
+        Change::Add { dn: base.child("ou", name), attributes }
+    }));
+    fs::create_dir_all(&settings.data).map_err(LoadError::Sort)?;
+    let unix_seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let stamp = Stamp { unix_seconds, who: settings.admin_dn.clone() };
+    let database = settings.data.join(DATABASE_FILE);
+    Load { data: &settings.data, database: &database, base: &base, frame, stamp }.run(entries, told)
 }

@@ -33,7 +33,8 @@ mod stream;
 use std::{io, path::PathBuf};
 
 pub use certificate::ServerCertificate;
-pub use listen::Server;
+pub use listen::{Server, load};
+pub use store::{Abandoned, LoadError, Loading};
 
 use crate::dn::DnError;
 

@@ -21,7 +21,7 @@ use crate::{
 /// Entries that move along with a renamed one.
 const MOVED_MAX: usize = 10_000;
 /// Attributes whose values must not lead to two entries, and the attributes they share them with.
-const UNIQUE: &[(&str, &[&str])] =
+pub(super) const UNIQUE: &[(&str, &[&str])] =
     &[("uid", &["uid"]), ("mail", &["mail", "maillocaladdress"]), ("maillocaladdress", &["mail", "maillocaladdress"])];
 
 /// Applies one change.

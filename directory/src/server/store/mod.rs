@@ -2,10 +2,12 @@
 //!
 //! - `table`: the tables and their keys.
 //! - `apply`: one change against the tables.
+//! - `load`: many entries at once, while nobody serves.
 //! - `writer`: the one thread that writes; all changes waiting at a moment share one commit.
 //! - `read`: look-ups and searches on a snapshot.
 
 mod apply;
+mod load;
 mod read;
 mod table;
 mod writer;
@@ -17,6 +19,8 @@ use tokio::sync::oneshot;
 
 use super::{change::Change, refusal::Refusal};
 
+pub(super) use load::Load;
+pub use load::{Abandoned, LoadError, Loading};
 pub(super) use read::{Cursor, End, Reader, Scope, Search, Source};
 pub(super) use writer::WriterGone;
 

@@ -67,6 +67,12 @@ impl<'t> Tables<'t> {
         Ok(number)
     }
 
+    /// Goes on from a number when many have been given.
+    pub(super) fn set_next_number(&mut self, next: u64) -> Result<(), StorageError> {
+        self.meta.insert("next", next)?;
+        Ok(())
+    }
+
     pub(super) fn put(&mut self, number: u64, entry: &Entry) -> Result<(), Refusal> {
         self.entries.insert(number, encode(entry)?.as_slice())?;
         Ok(())
@@ -89,7 +95,7 @@ pub(super) fn create(database: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-fn encode(entry: &Entry) -> Result<Vec<u8>, Refusal> {
+pub(super) fn encode(entry: &Entry) -> Result<Vec<u8>, Refusal> {
     Ok(postcard::to_extend(entry, vec![ENTRY_VERSION])?)
 }
 
