@@ -283,6 +283,13 @@ impl Contact {
         self.spoke.is_some()
     }
 
+    /// Says whether it has ever taken its seat: then it has spoken, or says in its ticks that it is there itself. Who hangs
+    /// on its way to a seat ticks as well, but will neither campaign nor fence anybody.
+    #[must_use]
+    pub const fn has_seat(&self) -> bool {
+        self.was_met() || self.sees.contains(self.peer.slot)
+    }
+
     /// Says whether its tick stood still between two of our own readings for as long as death takes.
     #[must_use]
     pub fn has_stopped_ticking(&self, timing: &ClusterTiming) -> bool {

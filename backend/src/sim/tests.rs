@@ -167,6 +167,16 @@ fn every_invariant_holds_whatever_dies_sleeps_fails_or_is_cut_off() {
     );
 }
 
+/// Seeds that have shown something: a member that hangs in its start, leases from before a fence, a mark before a fence.
+const SHOWN: [u64; 7] = [2106, 2192, 5855, 4392, 5128, 6076, 6523];
+
+#[test]
+fn seeds_that_have_shown_something_hold() {
+    for seed in SHOWN {
+        assert!(try_run(plan(seed)).is_ok(), "seed {seed}");
+    }
+}
+
 #[test]
 fn a_seed_reproduces_its_run_event_by_event() {
     for seed in 0..5 {

@@ -127,7 +127,7 @@ impl Seat {
         let registered = self
             .controller
             .as_ref()
-            .filter(|controller| lease && controller.has_registered(from))
+            .filter(|controller| lease && controller.is_granting() && controller.has_registered(from))
             .map(Controller::registered);
         let pong = Pong { sent: ping.sent, health: self.health(now), lease, registered };
         self.send(link, Message::Pong(pong));
@@ -179,7 +179,10 @@ impl Seat {
     }
 
     fn health(&self, now: Moment) -> Health {
-        let age = now.since(self.watch.ticked).as_millis();
+        // A controller that waits for the directory to be read can neither grant nor fence, however well it ticks.
+        let reading = self.watch.looking.filter(|_| self.controller.is_some());
+        let reached = reading.map_or(self.watch.ticked, |(asked, _)| self.watch.ticked.min(asked));
+        let age = now.since(reached).as_millis();
         Health {
             term: self.member.adopted().cloned(),
             sees: self.sees(now),
@@ -187,10 +190,11 @@ impl Seat {
         }
     }
 
-    /// The fellows that answer us.
+    /// The fellows that answer us, and ourselves, which says that we have a seat.
     pub(super) fn sees(&self, now: Moment) -> Slots {
         let seen = |contact: &&Contact| contact.is_seen(now, &self.timing);
-        self.contacts.values().filter(seen).map(|contact| contact.peer.slot).collect()
+        let fellows: Slots = self.contacts.values().filter(seen).map(|contact| contact.peer.slot).collect();
+        fellows.with(self.me.slot)
     }
 
     /// Ends the links with a fellow that is fenced. Nothing it says counts any more.

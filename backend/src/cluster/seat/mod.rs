@@ -206,6 +206,8 @@ pub struct Seat {
     watch: Watch,
     shown: Shown,
     leaving: bool,
+    /// This member was the controller and is to be fenced itself.
+    resigned: bool,
     commands: Vec<Command>,
 }
 
@@ -271,6 +273,7 @@ impl Seat {
             },
             shown: Shown::default(),
             leaving: false,
+            resigned: false,
             commands: Vec::new(),
         }
     }
@@ -437,12 +440,9 @@ impl Seat {
         if self.term() >= record.term || is_deaf {
             return;
         }
-        if let Some(controller) = self.controller.take() {
-            self.fencing.clear();
-            self.inherited.clear();
-            self.notice(Notice::Deposed(controller.term()));
-        }
+        self.end_term();
         self.run_member(now, MemberEvent::Term(record.clone()));
+        self.resigned = false;
         self.registered = None;
         self.watch.adopted = now;
         self.look_at_once(now);
@@ -455,6 +455,15 @@ impl Seat {
             self.take_office(now, record);
         } else if self.controller_link().is_some() {
             self.register(now);
+        }
+    }
+
+    /// If the controller sits here, it is one no more.
+    fn end_term(&mut self) {
+        if let Some(controller) = self.controller.take() {
+            self.fencing.clear();
+            self.inherited.clear();
+            self.notice(Notice::Deposed(controller.term()));
         }
     }
 

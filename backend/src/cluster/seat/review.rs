@@ -54,6 +54,7 @@ impl Seat {
         self.forget(now);
         self.release_inherited(now);
         self.call(now);
+        self.fence_myself();
         self.publish(now);
         let side = self.side(now);
         self.note_outsiders(now, side);
@@ -116,10 +117,11 @@ impl Seat {
         }
     }
 
-    /// The winning side among all who are not known to be dead.
+    /// The winning side among all who have a seat and are not known to be dead: nobody yields to who cannot go on.
     fn side(&self, now: Moment) -> Slots {
         let mut graph = Graph::new();
-        for contact in self.contacts.values().filter(|contact| !self.is_dead(now, contact)) {
+        let counts = |contact: &&Contact| contact.has_seat() && !self.is_dead(now, contact);
+        for contact in self.contacts.values().filter(counts) {
             graph.insert(contact.peer.slot, contact.sees);
         }
         graph.insert(self.me.slot, self.shown.sees);
@@ -202,6 +204,9 @@ impl Seat {
     pub(super) fn on_fenced(&mut self, now: Moment, incarnation: &Incarnation, lease_left: bool) {
         self.notice(Notice::Fenced(incarnation.clone()));
         self.remember_fenced(incarnation);
+        if *incarnation == self.me.incarnation {
+            return self.commands.push(Command::Publish(Slots::NONE));
+        }
         match self.contacts.get_mut(incarnation) {
             Some(contact) if lease_left => contact.cooling = Some(now + self.timing.lease_over()),
             _ => self.free(now, incarnation),
@@ -302,12 +307,42 @@ impl Seat {
 
     /// From now on its pings extend no lease; when the last one has run out it is fenced.
     pub(super) fn condemn(&mut self, now: Moment, incarnation: &Incarnation, offence: Offence) {
+        if *incarnation == self.me.incarnation {
+            return self.resign(now, offence);
+        }
         let Some(contact) = self.contacts.get_mut(incarnation) else { return };
         if contact.condemned.is_none() {
             contact.condemned = Some(now);
             self.notice(Notice::Condemned { incarnation: incarnation.clone(), offence });
             self.run_controller(now, ControllerEvent::Disconnected(incarnation.clone()));
             self.tell_doubt(now, incarnation);
+        }
+    }
+
+    /// This controller is the offender: it is one no more, and has itself fenced like anybody. A fellow goes on; if there is
+    /// none, nobody wants what was kept.
+    fn resign(&mut self, now: Moment, offence: Offence) {
+        let me = self.me.incarnation.clone();
+        let is_alone = self.controller.as_ref().is_none_or(|one| one.registered().without(self.me.slot).is_empty());
+        if is_alone {
+            return self.run_controller(now, ControllerEvent::Doubt { incarnation: me, doubtful: false });
+        }
+        self.notice(Notice::Condemned { incarnation: me, offence });
+        self.end_term();
+        self.resigned = true;
+        // The lease ends before the fence is asked for.
+        self.renew_lease(now);
+        self.fence_myself();
+    }
+
+    /// Asks until it is done, or until there is another controller; then a tick tells the process.
+    fn fence_myself(&mut self) {
+        let me = &self.me.incarnation;
+        if self.resigned && !self.buried.contains(me) && !self.fencing.contains_key(me) {
+            let incarnation = me.clone();
+            self.fencing.insert(incarnation.clone(), false);
+            self.notice(Notice::Fencing(incarnation.clone()));
+            self.ask(ArbiterCall::Fence { incarnation, under: self.term(), lease_left: false });
         }
     }
 
@@ -442,6 +477,10 @@ impl Seat {
     }
 
     fn lease(&self, now: Moment) -> Option<Moment> {
+        // Until all are gathered somebody may still take grants of an earlier controller, which may have us fenced.
+        if self.controller.as_ref().is_some_and(|controller| !controller.is_granting()) {
+            return None;
+        }
         // Whoever was given up may have had us fenced before, and have granted what we own: only a tick since then tells.
         if !self.member.is_registered() || self.watch.ticked < self.watch.gave_up {
             return None;
@@ -497,90 +536,5 @@ fn member_view(peer: &Peer) -> MemberView {
 }
 
 #[cfg(test)]
-mod tests {
-    use laniakea_config::ClusterTiming;
-
-    use super::*;
-    use crate::cluster::{
-        ArbiterAnswer, Claim, Health, LinkId, LiveEntry, Message, Ping, Pong, Side, TermRecord, TickName,
-        fixture::{account, at, incarnation, peer},
-        seat::Event,
-    };
-
-    fn survey(counter: u64) -> Survey {
-        let sees: Slots = [0, 1].into_iter().collect();
-        let entry = |name| LiveEntry { peer: peer(name, 1), tick: Some(TickName { counter, sees }) };
-        let term = TermRecord { term: 1, controller: incarnation("a", 1) };
-        Survey { term: Some(term), live: vec![entry("a"), entry("b")], ..Survey::default() }
-    }
-
-    #[test]
-    fn a_controller_that_answers_but_does_not_reach_the_storage_is_deposed() {
-        let mut seat = Seat::new(at(0), peer("b", 1), ClusterTiming::default());
-        seat.on_survey(at(0), at(0), survey(1));
-        for (number, side) in [(1, Side::Accepted), (2, Side::Dialled)] {
-            seat.step(at(1), Event::LinkUp { link: LinkId(number), side, peer: peer("a", 1) });
-        }
-        // All is well at first: nothing is read, and nobody campaigns. Then the controller's last tick grows old.
-        for now in (200..8_000).step_by(200) {
-            seat.ticked(at(now));
-            let storage_age_ms = u32::try_from(now).unwrap();
-            let health = Health { term: None, sees: [1].into_iter().collect(), storage_age_ms };
-            let pong = Message::Pong(Pong { sent: at(now), health: health.clone(), lease: true, registered: None });
-            let ping = Message::Ping(Ping { sent: at(now), health });
-            let mut commands = seat.step(at(now), Event::Received { link: LinkId(2), message: pong });
-            commands.extend(seat.step(at(now), Event::Received { link: LinkId(1), message: ping }));
-            if commands.iter().any(|command| matches!(command, Command::Ask(ArbiterCall::Survey))) {
-                let answer = ArbiterAnswer::Surveyed(survey(now));
-                commands.extend(seat.step(at(now + 1), Event::Arbiter { began: at(now), answer }));
-            }
-            if commands.iter().any(|command| matches!(command, Command::Ask(ArbiterCall::WinTerm { term: 2, .. }))) {
-                assert!(now > 5_000, "it campaigned after {now} ms");
-                return;
-            }
-        }
-        panic!("nobody campaigns");
-    }
-
-    /// The controller before marked this member to be fenced, and died before it did it. What a member owns that became
-    /// controller itself must not be free when the lease of the one that was marked would be over.
-    #[test]
-    fn a_controller_that_was_marked_and_not_fenced_keeps_its_own_place() {
-        let mut seat = Seat::new(at(0), peer("a", 1), ClusterTiming::default());
-        let me = incarnation("a", 1);
-        let mut won: Option<TermRecord> = None;
-        let mut answered = Vec::new();
-        for now in (0..10_000).step_by(50) {
-            seat.ticked(at(now));
-            let mut asked = seat.step(at(now), Event::Timer);
-            // One claim as soon as there is a controller, one long after the lease of the one that was marked.
-            if now == 1_000 || now == 9_000 {
-                asked.extend(seat.step(at(now), Event::Claims(vec![(now, account(now.into()))])));
-            }
-            while let Some(command) = asked.pop() {
-                let answer = match command {
-                    Command::Ask(ArbiterCall::Survey) => {
-                        let live = vec![LiveEntry { peer: peer("a", 1), tick: None }];
-                        let cooling = vec![me.clone()];
-                        ArbiterAnswer::Surveyed(Survey { term: won.clone(), live, cooling, ..Survey::default() })
-                    }
-                    Command::Ask(ArbiterCall::WinTerm { term, candidate }) => {
-                        ArbiterAnswer::Term(won.insert(TermRecord { term, controller: candidate }).clone())
-                    }
-                    Command::Ask(ArbiterCall::RecordDrains(record)) => {
-                        let (term, number) = (record.term, record.number);
-                        ArbiterAnswer::DrainsRecorded { term, number, superseded: None }
-                    }
-                    Command::Ask(call) => panic!("{call:?}"),
-                    Command::Answer { request, outcome: Ok(Claim::Granted(_)) } => {
-                        answered.push(request);
-                        continue;
-                    }
-                    _ => continue,
-                };
-                asked.extend(seat.step(at(now), Event::Arbiter { began: at(now), answer }));
-            }
-        }
-        assert_eq!(answered, [1_000, 9_000]);
-    }
-}
+#[path = "review_test.rs"]
+mod tests;

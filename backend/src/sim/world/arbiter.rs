@@ -69,6 +69,9 @@ impl World {
     }
 
     pub(super) fn task_goes_on(&mut self, id: ProcessId, stopped: u64) {
+        if self.hung.contains(&stopped) {
+            return;
+        }
         if let Some((_, about, stopped)) = self.stopped.remove(&stopped) {
             let done = stopped.go_on();
             self.answer_task(id, about, done);

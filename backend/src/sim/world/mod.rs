@@ -11,7 +11,7 @@ mod works;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, VecDeque},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
     io,
     path::Path,
     sync::{Arc, Mutex},
@@ -312,6 +312,8 @@ pub struct World {
     next_request: u64,
     stopped: BTreeMap<u64, (ProcessId, About, Stopped)>,
     next_stopped: u64,
+    /// Which of them never go on.
+    hung: BTreeSet<u64>,
     next_message: u64,
     /// Counts the phases of all workers, so that what comes late for one is nothing to its successor.
     generations: u64,
@@ -356,6 +358,7 @@ impl World {
             next_request: 0,
             stopped: BTreeMap::new(),
             next_stopped: 0,
+            hung: BTreeSet::new(),
             next_message: 0,
             generations: 0,
             deliveries: Vec::new(),

@@ -42,7 +42,13 @@ impl World {
             self.after(Duration::from_millis(1), Happening::Start { member, host: member });
         }
         for (stopped, process) in self.stopped_processes() {
-            self.task_goes_on(process, stopped);
+            // Who hangs before it has a seat goes on hanging, and everybody else has to do without it.
+            if self.processes[&process].joining.is_some() {
+                self.hung.insert(stopped);
+                self.witness.answers.on_hung(self.processes[&process].host);
+            } else {
+                self.task_goes_on(process, stopped);
+            }
         }
         self.undrain();
         self.leave_junk();
