@@ -7,6 +7,7 @@ pub mod admission;
 pub mod arbiter;
 pub mod clock;
 pub mod control;
+mod lanes;
 pub mod login;
 pub mod mail;
 pub mod member;

@@ -19,6 +19,7 @@ use crate::{
     cluster::{Epoch, Grant, Moment, OwnableId},
     drive::{
         control::{self, ClusterHandle, Fenced},
+        lanes::PATIENCE,
         storage::Storage,
     },
     store::{Batch, Reader, fs::RealFs},
@@ -346,25 +347,46 @@ impl<S: State> Driver<S> {
     async fn write(&mut self, write: Box<Write<RealFs>>) -> Step<S, RealFs> {
         let (done, outcome) = oneshot::channel();
         let cluster = self.cluster.clone();
-        // Not waited for beyond the deadline; a panic drops `done`.
-        drop(spawn_blocking(move || {
+        self.shared.storage.lanes().run(move |lanes| {
+            if done.is_closed() {
+                // It waited for so long that the ownership is being given back.
+                return;
+            }
             let written = write.run();
             if written.error().is_some() {
                 let _ = done.send((written, None));
             } else {
-                cluster.validate_blocking(move |tick| {
+                cluster.validate_when_due(move |tick| {
                     let _ = done.send((written, Some(tick)));
                 });
             }
-        }));
-        let outcome = timeout(self.timing.commit, outcome).await;
-        let (written, tick) =
-            outcome.ok().and_then(Result::ok).map_or((None, None), |(written, tick)| (Some(written), tick));
+            if !lanes.has_work() {
+                cluster.hurry();
+            }
+        });
+        // Not waited for beyond the deadline; a panic drops `done`.
+        let outcome = timeout(self.timing.commit, self.hurrying(outcome)).await;
+        let (written, tick) = outcome.ok().flatten().map_or((None, None), |(written, tick)| (Some(written), tick));
         self.tick = tick;
         if let Some(error) = written.as_ref().and_then(Written::error) {
             tracing::error!(ownable = %self.shared.id, %error, "a batch could not be written");
         }
         self.worker.written(written)
+    }
+
+    /// Waits for the outcome of a commit, and speaks up from time to time, ever more rarely.
+    async fn hurrying<T>(&mut self, mut outcome: oneshot::Receiver<T>) -> Option<T> {
+        let mut patience = PATIENCE;
+        loop {
+            match timeout(patience, &mut outcome).await {
+                Ok(outcome) => return outcome.ok(),
+                Err(_) => {
+                    self.shared.storage.lanes().hurry();
+                    self.cluster.hurry();
+                    patience *= 2;
+                }
+            }
+        }
     }
 
     async fn tidy(&mut self, tidy: Box<Tidy<RealFs>>) -> Step<S, RealFs> {

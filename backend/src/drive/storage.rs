@@ -15,6 +15,8 @@ use std::{
 
 use tokio::task::spawn_blocking;
 
+use super::lanes::Lanes;
+
 /// How often the storage is asked. What a fast disk takes in the meantime has to fit into the reserve.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The reserve of a small storage: this part of it, whatever is configured.
@@ -31,6 +33,7 @@ pub struct Storage {
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
+    lanes: Lanes,
     reserve: u64,
     /// As of the last look; more than there is, before the first.
     free: AtomicU64,
@@ -70,6 +73,7 @@ impl Storage {
     pub fn new(path: PathBuf, reserve: u64) -> Self {
         let shared = Shared {
             path,
+            lanes: Lanes::default(),
             reserve,
             free: AtomicU64::new(u64::MAX),
             floor: AtomicU64::new(0),
@@ -84,6 +88,11 @@ impl Storage {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.shared.path
+    }
+
+    /// The threads that commit to it.
+    pub(super) fn lanes(&self) -> &Lanes {
+        &self.shared.lanes
     }
 
     /// Whether so many bytes of new mail may be written. What was admitted since the last look counts as written.
@@ -127,7 +136,7 @@ impl Storage {
     }
 
     fn note(&self, space: Space) {
-        let Shared { path, reserve, free, floor, admitted, has_refused, is_full } = &*self.shared;
+        let Shared { path, lanes: _, reserve, free, floor, admitted, has_refused, is_full } = &*self.shared;
         admitted.store(0, Ordering::Relaxed);
         free.store(space.free, Ordering::Relaxed);
         floor.store(space.floor(*reserve), Ordering::Relaxed);

@@ -238,9 +238,16 @@ impl ClusterHandle {
         answer.await.unwrap_or(Err(Fenced))
     }
 
-    /// The same from a thread that may block: `then` is told, once, on this thread or another, and must not block.
-    pub(crate) fn validate_blocking(&self, then: impl FnOnce(Result<(), Fenced>) + Send + 'static) {
-        self.shared.ticker.validate_blocking(then);
+    /// The same from a thread that may block: it makes the tick itself if one is due, and calls nobody otherwise. Whoever
+    /// is the last to ask has to [`ClusterHandle::hurry`]. `then` is told, once, on this thread or another, and must not
+    /// block.
+    pub(crate) fn validate_when_due(&self, then: impl FnOnce(Result<(), Fenced>) + Send + 'static) {
+        self.shared.ticker.validate_when_due(then);
+    }
+
+    /// Sees to it that whoever waits for a tick gets one.
+    pub(crate) fn hurry(&self) {
+        self.shared.ticker.hurry();
     }
 
     /// Permits the answer to a read: at once within the read lease, else like [`ClusterHandle::validate`].

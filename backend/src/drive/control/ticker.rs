@@ -73,6 +73,8 @@ struct State {
     is_news: bool,
     stopped: bool,
     is_under_way: bool,
+    /// The thread was woken for whoever waits.
+    is_called: bool,
     name: TickName,
     /// Not before, even if somebody waits. Nothing before the first tick.
     soonest: Option<Instant>,
@@ -114,22 +116,25 @@ impl Ticker {
     /// Calls `then`, on any thread and once, when a tick that began after this call has succeeded, or when none will. It
     /// must not block. Never blocks itself.
     pub(super) fn validate(&self, then: impl FnOnce(Result<(), Fenced>) + Send + 'static) {
-        let state = self.shared.wait_in_line(Box::new(then));
-        // Only the first waiter wakes the thread: it takes the others along, as does a tick under way when it has ended.
-        if state.is_some_and(|state| state.waiters.len() == 1 && !state.is_under_way) {
-            self.shared.wake.notify_one();
+        if let Some(state) = self.shared.wait_in_line(Box::new(then)) {
+            self.shared.call(state);
         }
     }
 
-    /// The same for a thread that may block: it makes the tick itself when one is due.
-    pub(super) fn validate_blocking(&self, then: impl FnOnce(Result<(), Fenced>) + Send + 'static) {
+    /// The same for a thread that may block: it makes the tick itself when one is due. Otherwise it calls nobody: of several
+    /// that come one after the other, the last has to [`Ticker::hurry`].
+    pub(super) fn validate_when_due(&self, then: impl FnOnce(Result<(), Fenced>) + Send + 'static) {
         let Some(state) = self.shared.wait_in_line(Box::new(then)) else { return };
-        if state.is_under_way {
-            // Whoever makes it wakes the thread for those who came meanwhile.
-        } else if state.due().is_none() {
+        if !state.is_under_way && state.due().is_none() {
             self.shared.tick(state);
-        } else if state.waiters.len() == 1 {
-            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Has the thread make a tick as soon as one is due, if anybody waits for it.
+    pub(super) fn hurry(&self) {
+        let state = self.shared.state.lock();
+        if !state.waiters.is_empty() {
+            self.shared.call(state);
         }
     }
 
@@ -188,6 +193,13 @@ impl Shared {
         Some(state)
     }
 
+    /// Wakes the thread for whoever waits. Whoever makes a tick now does that when it has ended.
+    fn call(&self, mut state: MutexGuard<'_, State>) {
+        if !state.is_under_way && !std::mem::replace(&mut state.is_called, true) {
+            self.wake.notify_one();
+        }
+    }
+
     /// The thread's own part.
     fn run(&self) {
         let mut state = self.state.lock();
@@ -207,6 +219,7 @@ impl Shared {
     /// Ticks, for everybody who waits now and nobody who comes later.
     fn tick(&self, mut state: MutexGuard<'_, State>) {
         state.is_under_way = true;
+        state.is_called = false;
         state.is_news = false;
         let (waiters, mut name, sees) =
             (std::mem::take(&mut state.waiters), std::mem::take(&mut state.name), state.sees);
@@ -223,7 +236,7 @@ impl Shared {
         match ticked {
             Ok(()) => {
                 self.begun.store(begun.as_micros(), Ordering::Release);
-                self.wake_for_others(&state);
+                self.wake_for_others(&mut state);
                 drop(state);
                 metrics::histogram!("laniakea_cluster_tick_seconds").record(took.as_secs_f64());
                 for then in waiters {
@@ -238,7 +251,7 @@ impl Shared {
                 state.waiters.extend(waiters);
                 let retry = Instant::now() + RETRY;
                 (state.soonest, state.latest) = (Some(retry), Some(retry));
-                self.wake_for_others(&state);
+                self.wake_for_others(&mut state);
                 drop(state);
                 tracing::warn!(incarnation = %self.incarnation, %error, "the tick failed and is tried again");
                 metrics::counter!("laniakea_cluster_tick_errors_total").increment(1);
@@ -247,8 +260,9 @@ impl Shared {
     }
 
     /// Whoever came while a tick was under way relied on this.
-    fn wake_for_others(&self, state: &State) {
-        if !state.waiters.is_empty() || state.is_news || state.stopped {
+    fn wake_for_others(&self, state: &mut State) {
+        state.is_called = !state.waiters.is_empty();
+        if state.is_called || state.is_news || state.stopped {
             self.wake.notify_one();
         }
     }

@@ -93,7 +93,7 @@ fn who_may_block_makes_the_tick_itself_also_for_others() {
     let ticker = bench.ticker.clone();
     let (answer, answered) = channel();
     let blocking =
-        std::thread::spawn(move || ticker.validate_blocking(move |validated| answer.send(validated).unwrap()));
+        std::thread::spawn(move || ticker.validate_when_due(move |validated| answer.send(validated).unwrap()));
     assert_eq!(bench.begins(), blocking.thread().id());
     let late = bench.ask();
     bench.ends(Ok(()));
@@ -157,7 +157,8 @@ fn nobody_is_forgotten_between_the_threads() {
                     if (number + round) % 2 == 0 {
                         ticker.validate(then)
                     } else {
-                        ticker.validate_blocking(then)
+                        ticker.validate_when_due(then);
+                        ticker.hurry();
                     }
                     assert_eq!(answered.recv_timeout(PATIENCE), Ok(Ok(())));
                 }
