@@ -17,8 +17,14 @@ pub enum Fault {
     FreezeController,
     /// No byte to or from the controller any more; it keeps the storage.
     CutController,
+    /// SIGKILL for the router that the clients use: there is a second one, to which they come back.
+    KillRouter,
     /// SIGKILL for the directory: what is known must be enough.
     KillDirectory,
+    /// `laniakea cluster drain` for a member: all it owns moves to the others.
+    DrainMember,
+    /// SIGTERM for a member, which drains itself, ends, and is started again.
+    RestartMember,
 }
 
 /// How it is done.
@@ -27,6 +33,8 @@ pub enum Means {
     Kill,
     Freeze,
     Cut,
+    Drain,
+    Restart,
 }
 
 /// Who it is done to.
@@ -35,6 +43,7 @@ pub enum Role {
     /// A member that owns accounts and is not the controller.
     Member,
     Controller,
+    Router,
     Directory,
 }
 
@@ -51,24 +60,29 @@ impl Fault {
 
     pub fn means(self) -> Means {
         match self {
-            Self::KillMember | Self::KillController | Self::KillDirectory => Means::Kill,
+            Self::KillMember | Self::KillController | Self::KillRouter | Self::KillDirectory => Means::Kill,
             Self::FreezeMember | Self::FreezeController => Means::Freeze,
             Self::CutMember | Self::CutController => Means::Cut,
+            Self::DrainMember => Means::Drain,
+            Self::RestartMember => Means::Restart,
         }
     }
 
     pub fn role(self) -> Role {
         match self {
-            Self::KillMember | Self::FreezeMember | Self::CutMember => Role::Member,
+            Self::KillMember | Self::FreezeMember | Self::CutMember | Self::DrainMember | Self::RestartMember => {
+                Role::Member
+            }
             Self::KillController | Self::FreezeController | Self::CutController => Role::Controller,
+            Self::KillRouter => Role::Router,
             Self::KillDirectory => Role::Directory,
         }
     }
 
-    /// The outage to stay under: a death that the kernel reports, or a silence that must be waited for.
+    /// The outage to stay under: a death that the kernel reports, a move in good order, or a silence that must be waited for.
     pub fn target(self) -> Duration {
         match self.means() {
-            Means::Kill => Duration::from_secs(1),
+            Means::Kill | Means::Drain | Means::Restart => Duration::from_secs(1),
             Means::Freeze | Means::Cut => Duration::from_secs(3),
         }
     }
@@ -76,7 +90,7 @@ impl Fault {
     /// The outage beyond which something is wrong.
     pub fn gate(self) -> Duration {
         match self.means() {
-            Means::Kill => Duration::from_secs(2),
+            Means::Kill | Means::Drain | Means::Restart => Duration::from_secs(2),
             Means::Freeze | Means::Cut => Duration::from_secs(5),
         }
     }
@@ -91,7 +105,10 @@ impl fmt::Display for Fault {
             Self::KillController => "kill-controller",
             Self::FreezeController => "freeze-controller",
             Self::CutController => "cut-controller",
+            Self::KillRouter => "kill-router",
             Self::KillDirectory => "kill-directory",
+            Self::DrainMember => "drain-member",
+            Self::RestartMember => "restart-member",
         })
     }
 }

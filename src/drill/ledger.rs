@@ -73,7 +73,7 @@ fn weigh(accepted: &BTreeSet<Delivery>, found: Vec<Delivery>) -> Balance {
 }
 
 async fn messages(login: &Login) -> std::io::Result<Vec<Delivery>> {
-    let mut inbox = open_inbox(login.address, &login.login, &login.password).await?;
+    let mut inbox = open_inbox(&login.addresses, &login.login, &login.password).await?;
     let lines = imap(&mut inbox, "FETCH 1:* BODY.PEEK[HEADER.FIELDS (SUBJECT)]").await?;
     let names = lines.iter().filter_map(|line| line.strip_prefix("Subject: "));
     Ok(names.map(|name| Delivery { login: login.login.clone(), name: name.to_owned() }).collect())

@@ -37,7 +37,7 @@ use crate::{
 
 /// Kill, freeze and cut off members of a throw-away cluster, and measure what clients notice.
 ///
-/// Starts a cluster of its own on this machine (directory, members, router, in a temporary folder), does to it what
+/// Starts a cluster of its own on this machine (directory, members, two routers, in a temporary folder), does to it what
 /// nobody wishes for, and prints for how long clients of the router were without service. Needs no privilege. Everything
 /// is ended and removed afterwards.
 #[derive(clap::Args)]
@@ -46,7 +46,7 @@ pub struct Drill {
     /// How often each fault is done.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     runs: u32,
-    /// Only this fault; may be repeated [default: the six of members and controller].
+    /// Only this fault; may be repeated [default: the six that kill, freeze and cut off].
     #[arg(long, value_name = "NAME")]
     fault: Vec<Fault>,
     /// How many members.
@@ -73,6 +73,7 @@ const AFTER_HELP: &str = "\
 Examples:
   laniakea drill
   laniakea drill --fault kill-member --fault freeze-member --runs 20
+  laniakea drill --fault kill-router --fault drain-member --fault restart-member
   laniakea drill --storage /mnt/gluster --json
 
 Every 50 ms a probe of each kind begins, whether or not earlier ones were answered: NOOP in a session of each account that

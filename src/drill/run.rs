@@ -26,8 +26,9 @@ const OVER_WITHIN: Duration = Duration::from_secs(120);
 /// A fault comes at any moment between two pings and two ticks.
 const JITTER: Duration = Duration::from_millis(500);
 
-/// The process of the directory.
+/// The process of the directory, and that of the router that is asked first.
 const DIRECTORY: &str = "directory";
+const ROUTER: &str = "router-1";
 
 /// The runs of a drill.
 pub struct Drilling<'a> {
@@ -60,7 +61,7 @@ impl Drilling<'_> {
 
         show(&format!("{victim} is hit"));
         let moment = Instant::now();
-        self.world.inject(fault.means(), &victim);
+        self.world.inject(fault.means(), &victim).await?;
         let over = self.until_calm(&mut probes, moment, OVER_WITHIN).await;
         let ended = probes.end().await;
         let worst = figures.add_run(ended.outages(moment));
@@ -79,6 +80,7 @@ impl Drilling<'_> {
     fn choose(&mut self, fault: Fault, controller: &str, members: &[MemberSettings]) -> anyhow::Result<String> {
         match fault.role() {
             Role::Controller => Ok(controller.to_owned()),
+            Role::Router => Ok(ROUTER.to_owned()),
             Role::Directory => Ok(DIRECTORY.to_owned()),
             Role::Member => {
                 let others: Vec<&MemberSettings> = members.iter().filter(|member| member.name != controller).collect();
@@ -98,7 +100,7 @@ impl Drilling<'_> {
             Role::Member => (numbers(owned), numbers(others)),
             // What a controller owns goes the way of any member's accounts; here it is about what it decides.
             Role::Controller => (Vec::new(), numbers(others)),
-            Role::Directory => (numbers(others), Vec::new()),
+            Role::Router | Role::Directory => (numbers(others), Vec::new()),
         };
         hit.iter().for_each(|number| probes.keep(Whose::Victims, site.imap(*number)));
         bystanders.iter().for_each(|number| probes.keep(Whose::Others, site.imap(*number)));

@@ -1,11 +1,9 @@
 //! What the drill knows of its cluster, and asks it: who is controller, who owns what, whether all is well.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use anyhow::Context as _;
+use hyper::Method;
 use laniakea_backend::cluster::OwnableId;
 use laniakea_config::{ClusterSettings, Config, MemberSettings, Service};
 use laniakea_directory::{Directory, LoginName};
@@ -56,29 +54,35 @@ impl Site {
         provision::address(&self.config.domain, number)
     }
 
-    /// An account as a client of the router logs in to it.
+    /// An account as a client of the routers logs in to it.
     pub fn imap(&self, number: u32) -> Login {
-        self.login(number, self.router(Service::Imap))
+        self.login(number, self.routers(Service::Imap))
     }
 
-    /// An account as the router takes mail for it.
+    /// An account as the routers take mail for it.
     pub fn lmtp(&self, number: u32) -> Login {
-        self.login(number, self.router(Service::Lmtp))
+        self.login(number, self.routers(Service::Lmtp))
     }
 
     /// An account as a client of this member logs in to it.
     pub fn imap_at(&self, number: u32, member: &MemberSettings) -> Login {
-        self.login(number, member.listen.get(&Service::Imap).copied())
+        self.login(number, member.listen.get(&Service::Imap).copied().into_iter().collect())
     }
 
-    fn login(&self, number: u32, address: Option<SocketAddr>) -> Login {
-        // A listener that is missing is where nobody listens.
-        let address = address.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
-        Login { address, login: self.address(number), password: self.password.clone() }
+    fn login(&self, number: u32, addresses: Vec<SocketAddr>) -> Login {
+        Login { addresses, login: self.address(number), password: self.password.clone() }
     }
 
-    fn router(&self, service: Service) -> Option<SocketAddr> {
-        self.config.routers.first().and_then(|router| router.listen.get(&service).copied())
+    /// All of them, in the order in which they are tried: a balancer sends nobody to one that refuses.
+    fn routers(&self, service: Service) -> Vec<SocketAddr> {
+        self.config.routers.iter().filter_map(|router| router.listen.get(&service).copied()).collect()
+    }
+
+    /// Has a member drained, or lets it take accounts again; any member passes that on.
+    pub async fn drain(&self, member: &str, on: bool) -> anyhow::Result<()> {
+        let via = self.cluster()?.members.first().and_then(metrics).context("no member answers")?;
+        let method = if on { Method::PUT } else { Method::DELETE };
+        self.admin.send(method, via, &format!("drain/{member}")).await.map(drop)
     }
 
     /// The controller, if every member is there and names the same one, and no router doubts any.

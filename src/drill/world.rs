@@ -45,6 +45,10 @@ pub struct World {
     plan: Plan,
     supervisor: Supervisor,
     relays: Relays,
+    /// Who is being drained, until all is healed.
+    drained: Option<String>,
+    /// Who is to be started again as soon as it has ended.
+    restarting: Option<String>,
     _ports: Ports,
     _home: Home,
 }
@@ -57,7 +61,7 @@ impl World {
             domain: "example.org".into(),
             clusters: 1,
             members,
-            routers: 1,
+            routers: 2,
             accounts,
             base_port: 0,
             ldap: None,
@@ -79,7 +83,7 @@ impl World {
         let config = Config::load_for(&home.config(), Role::All)?;
         let supervisor = Supervisor::new(processes(&home, &config), RestartAfter::Never);
         let site = Arc::new(Site::new(config, random_password())?);
-        Ok(Self { site, plan, supervisor, relays, _ports: ports, _home: home })
+        Ok(Self { site, plan, supervisor, relays, drained: None, restarting: None, _ports: ports, _home: home })
     }
 
     /// Starts everything.
@@ -101,7 +105,10 @@ impl World {
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                ended = self.supervisor.ended() => self.note_end(ended),
+                ended = self.supervisor.ended() => {
+                    self.note_end(ended);
+                    self.restart(ended);
+                }
             }
         }
     }
@@ -114,13 +121,35 @@ impl World {
         }
     }
 
+    /// Who was told to stop in order to be started again is. If that fails, it is tried anew when all is healed.
+    fn restart(&mut self, index: usize) {
+        let name = self.supervisor.processes.get(index).map(|process| process.name.as_str());
+        if self.restarting.as_deref().is_some_and(|restarting| name == Some(restarting)) {
+            self.restarting = None;
+            let _ = self.start_one(index);
+        }
+    }
+
     /// Does it to the process of this name.
-    pub fn inject(&self, means: Means, victim: &str) {
+    ///
+    /// # Errors
+    /// If nobody in the cluster takes the command.
+    pub async fn inject(&mut self, means: Means, victim: &str) -> anyhow::Result<()> {
         match means {
             Means::Kill => self.signal(victim, Signal::KILL),
             Means::Freeze => self.signal(victim, Signal::STOP),
             Means::Cut => self.relays.cut(self.site.member(victim).map(|member| member.control.ip())),
+            Means::Drain => {
+                self.drained = Some(victim.to_owned());
+                let site = self.site.clone();
+                self.meanwhile(site.drain(victim, true)).await.context("drain the member")?;
+            }
+            Means::Restart => {
+                self.restarting = Some(victim.to_owned());
+                self.signal(victim, Signal::TERM);
+            }
         }
+        Ok(())
     }
 
     fn signal(&self, name: &str, signal: Signal) {
@@ -137,15 +166,21 @@ impl World {
         let begin = Instant::now();
         loop {
             self.start_what_ended()?;
-            let site = self.site.clone();
+            let (site, drained) = (self.site.clone(), self.drained.clone());
             let state = async {
+                if let Some(member) = &drained {
+                    site.drain(member, false).await?;
+                }
                 let controller = site.whole().await?;
                 let open = site.owners().await?.len();
                 anyhow::ensure!(open == 0, "{open} accounts are still open");
                 Ok(controller)
             };
             match self.meanwhile(state).await {
-                Ok(controller) => return Ok(controller),
+                Ok(controller) => {
+                    self.drained = None;
+                    return Ok(controller);
+                }
                 Err(why) if begin.elapsed() > WHOLE_WITHIN => {
                     return Err(why.context(format!("the cluster is not whole after {} s", WHOLE_WITHIN.as_secs())));
                 }
@@ -156,15 +191,19 @@ impl World {
 
     fn start_what_ended(&mut self) -> anyhow::Result<()> {
         for index in 0..self.supervisor.processes.len() {
-            let Some(process) = self.supervisor.processes.get(index).filter(|process| !process.is_running) else {
-                continue;
-            };
-            if let Some(member) = self.site.member(&process.name) {
-                self.relays.started(member.control.ip());
+            if self.supervisor.processes.get(index).is_some_and(|process| !process.is_running) {
+                self.start_one(index)?;
             }
-            self.supervisor.start_one(index)?;
         }
         Ok(())
+    }
+
+    fn start_one(&mut self, index: usize) -> anyhow::Result<()> {
+        let name = self.supervisor.processes.get(index).map(|process| process.name.as_str());
+        if let Some(member) = name.and_then(|name| self.site.member(name)) {
+            self.relays.started(member.control.ip());
+        }
+        self.supervisor.start_one(index)
     }
 
     /// Has each account opened by the member it is meant for; none may be open.
@@ -175,7 +214,7 @@ impl World {
             let mut inboxes = Vec::new();
             for (number, member) in meant {
                 let login = site.imap_at(*number, member);
-                let opening = open_inbox(login.address, &login.login, &login.password);
+                let opening = open_inbox(&login.addresses, &login.login, &login.password);
                 let opened = opening.await.with_context(|| format!("open {} at {}", login.login, member.name));
                 inboxes.push(opened?);
             }

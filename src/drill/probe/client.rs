@@ -20,8 +20,9 @@ pub struct Lines {
 pub struct LineReader(BufReader<OwnedReadHalf>);
 
 impl Lines {
-    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let tcp = TcpStream::connect(address).await?;
+    /// Connects to the first of these that takes connections.
+    pub async fn connect(addresses: &[SocketAddr]) -> io::Result<Self> {
+        let tcp = TcpStream::connect(addresses).await?;
         tcp.set_nodelay(true)?;
         let (reader, writer) = tcp.into_split();
         Ok(Self { reader: LineReader(BufReader::new(reader)), writer })
@@ -46,8 +47,8 @@ impl LineReader {
 }
 
 /// Logs in over IMAP and opens the INBOX.
-pub async fn open_inbox(address: SocketAddr, login: &str, password: &str) -> io::Result<Lines> {
-    let mut lines = Lines::connect(address).await?;
+pub async fn open_inbox(addresses: &[SocketAddr], login: &str, password: &str) -> io::Result<Lines> {
+    let mut lines = Lines::connect(addresses).await?;
     let greeting = lines.reader.line().await?;
     if !greeting.starts_with("* OK") {
         return Err(refused(&greeting));
@@ -72,8 +73,8 @@ pub async fn imap(lines: &mut Lines, command: &str) -> io::Result<Vec<String>> {
 }
 
 /// Delivers a message whose subject is `name` over LMTP; without an error it was accepted.
-pub async fn deliver(address: SocketAddr, recipient: &str, name: &str) -> io::Result<()> {
-    let mut lines = Lines::connect(address).await?;
+pub async fn deliver(addresses: &[SocketAddr], recipient: &str, name: &str) -> io::Result<()> {
+    let mut lines = Lines::connect(addresses).await?;
     lmtp_reply(&mut lines, '2').await?;
     for command in ["LHLO drill.invalid", "MAIL FROM:<drill@drill.invalid>", &format!("RCPT TO:<{recipient}>")] {
         lines.send(command).await?;

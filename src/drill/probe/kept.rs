@@ -17,7 +17,8 @@ use super::{
 /// Where and as whom.
 #[derive(Clone)]
 pub struct Login {
-    pub address: SocketAddr,
+    /// Tried in this order.
+    pub addresses: Vec<SocketAddr>,
     pub login: String,
     pub password: String,
 }
@@ -93,9 +94,9 @@ impl Kept {
             None if self.is_opening => {}
             None => {
                 self.is_opening = true;
-                let Login { address, login, password } = self.login.clone();
+                let Login { addresses, login, password } = self.login.clone();
                 self.tasks.spawn(async move {
-                    let opening = tokio::time::timeout(PROBE_MAX, open_inbox(address, &login, &password)).await;
+                    let opening = tokio::time::timeout(PROBE_MAX, open_inbox(&addresses, &login, &password)).await;
                     Heard::Opened(opening.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
                 });
             }

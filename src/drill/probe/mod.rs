@@ -133,7 +133,7 @@ impl Probes {
             let name = format!("{prefix}-{number}");
             async move {
                 let login = login.ok_or(io::ErrorKind::NotFound)?;
-                deliver(login.address, &login.login, &name).await?;
+                deliver(&login.addresses, &login.login, &name).await?;
                 let _ = told.send(Probed::Accepted(Delivery { login: login.login, name })).await;
                 Ok(())
             }
@@ -231,5 +231,5 @@ impl Ended {
 }
 
 async fn open(login: Login) -> io::Result<()> {
-    open_inbox(login.address, &login.login, &login.password).await.map(drop)
+    open_inbox(&login.addresses, &login.login, &login.password).await.map(drop)
 }
