@@ -1,6 +1,7 @@
 //! `laniakea cluster`: what the members say of their cluster, and which of them are to serve.
 
 mod drain;
+mod upgrade;
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
@@ -14,7 +15,7 @@ use crate::{
     table::table,
 };
 
-/// See the clusters, and drain members.
+/// See the clusters, drain members, upgrade volumes.
 #[derive(clap::Subcommand)]
 pub enum Cluster {
     /// Ask every member of every cluster how it is.
@@ -60,6 +61,22 @@ pub enum Cluster {
         #[arg(long)]
         json: bool,
     },
+    /// Let the members of a cluster write what only newer programs can read, when all of them run the newer one.
+    ///
+    /// Members go on writing what the oldest of them can read until this is done; from then on older programs are not let
+    /// in. Doing it again changes nothing.
+    #[command(
+        after_help = "Example:\n  laniakea cluster upgrade cluster-1\n\nExit code 75 if a member that runs does not answer, or nobody can record it."
+    )]
+    Upgrade {
+        /// The cluster.
+        cluster: String,
+        #[command(flatten)]
+        installation: Installation,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl Cluster {
@@ -79,6 +96,11 @@ impl Cluster {
                 let config = installation.load(Role::Command)?;
                 let admin = Admin::new(&config.admin_token).map_err(Failure::Configuration)?;
                 command_runtime()?.block_on(drain::undrain(&config, &admin, &member, json))
+            }
+            Self::Upgrade { cluster, installation, json } => {
+                let config = installation.load(Role::Command)?;
+                let admin = Admin::new(&config.admin_token).map_err(Failure::Configuration)?;
+                command_runtime()?.block_on(upgrade::upgrade(&config, &admin, &cluster, json))
             }
         }
     }

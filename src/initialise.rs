@@ -27,9 +27,10 @@ impl Initialise {
         let Self { cluster, storage } = self;
         initialise_storage(&storage, &ClusterName::new(&cluster)).map_err(|error| match error {
             VolumeError::Io { .. } => Failure::Temporary(error.into()),
-            VolumeError::Missing(_) | VolumeError::Foreign { .. } | VolumeError::NotEmpty(_) => {
-                Failure::Configuration(error.into())
-            }
+            VolumeError::Missing(_)
+            | VolumeError::Foreign { .. }
+            | VolumeError::Newer { .. }
+            | VolumeError::NotEmpty(_) => Failure::Configuration(error.into()),
         })?;
         let folder = storage.canonicalize().context("find the folder again")?;
         say(format_args!("{} is the volume of {cluster}", folder.display()));

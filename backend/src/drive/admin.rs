@@ -9,7 +9,13 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::OwnableId,
-    drive::{member::Member, quarantine::Quarantined, registry::AccessError},
+    drive::{
+        arbiter::{RaiseError, raise_volume_level},
+        member::Member,
+        quarantine::Quarantined,
+        registry::AccessError,
+    },
+    store::FEATURE_LEVEL,
 };
 
 /// Answers for one member, and through the controller for its cluster.
@@ -38,6 +44,7 @@ impl AdminRoutes for MemberAdmin {
                     AdminResponse::error(StatusCode::NOT_FOUND, &format!("no member `{name}`; there is {known}"))
                 }
                 (&Method::PUT, ["drain", name]) => self.drain(name, true).await,
+                (&Method::PUT, ["level", level]) => self.raise(level).await,
                 // Also of one that is not configured any more.
                 (&Method::DELETE, ["drain", name]) => self.drain(name, false).await,
                 _ => AdminResponse::error(StatusCode::NOT_FOUND, "no such resource; see /admin/v1/status"),
@@ -74,6 +81,7 @@ impl MemberAdmin {
                 "free": member.registry.storage().free(),
                 "full": member.registry.storage().is_full(),
             },
+            "level": { "volume": member.registry.storage().level(), "known": FEATURE_LEVEL },
             "quarantine": self.quarantine(),
         })
     }
@@ -102,6 +110,27 @@ impl MemberAdmin {
                 AdminResponse::ok(json!({ "released": false, "damage": damage.unwrap_or_default() }))
             }
             Err(error) => AdminResponse::error(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        }
+    }
+
+    /// Raises the feature level of the volume.
+    async fn raise(&self, level: &str) -> AdminResponse {
+        let Ok(level) = level.parse::<u16>() else {
+            return AdminResponse::error(StatusCode::BAD_REQUEST, "a feature level is a number");
+        };
+        let storage = self.member.registry.storage().path().to_owned();
+        match tokio::task::spawn_blocking(move || raise_volume_level(&storage, level)).await {
+            Ok(Ok(())) => {
+                tracing::info!(level, "the feature level of the volume was raised");
+                AdminResponse::ok(json!({ "level": level }))
+            }
+            Ok(Err(error @ RaiseError::Unknown { .. })) => {
+                AdminResponse::error(StatusCode::CONFLICT, &error.to_string())
+            }
+            Ok(Err(RaiseError::Io(error))) => {
+                AdminResponse::error(StatusCode::SERVICE_UNAVAILABLE, &format!("the storage failed: {error}"))
+            }
+            Err(_) => AdminResponse::error(StatusCode::SERVICE_UNAVAILABLE, "this member is stopping"),
         }
     }
 

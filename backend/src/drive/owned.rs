@@ -102,7 +102,8 @@ impl<S: State> Owned<S> {
     ) -> Result<Self, RecoverError> {
         let (id, epoch) = (grant.ownable(), grant.epoch());
         let directory = storage.path().join(id.path());
-        let recovery = spawn_blocking(move || recover::<S, _>(fs, &directory, id, epoch))
+        let level = storage.level();
+        let recovery = spawn_blocking(move || recover::<S, _>(fs, &directory, id, epoch, level))
             .await
             .map_err(|_| ReplayError("the recovery panicked".into()))??;
         let reader = recovery.reader();

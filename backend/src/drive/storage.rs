@@ -8,14 +8,18 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use tokio::task::spawn_blocking;
 
-use super::lanes::Lanes;
+use super::{
+    arbiter::{LEVEL_LOWEST, volume_level},
+    lanes::Lanes,
+};
+use crate::store::FEATURE_LEVEL;
 
 /// How often the storage is asked. What a fast disk takes in the meantime has to fit into the reserve.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -44,6 +48,8 @@ struct Shared {
     /// Whether something was refused since.
     has_refused: AtomicBool,
     is_full: AtomicBool,
+    /// The feature level of the volume, as of the last look; the lowest there is, before the first.
+    level: AtomicU16,
 }
 
 /// What a filesystem has, in bytes and in files; no total of files where they are not limited.
@@ -80,6 +86,7 @@ impl Storage {
             admitted: AtomicU64::new(0),
             has_refused: AtomicBool::new(false),
             is_full: AtomicBool::new(false),
+            level: AtomicU16::new(LEVEL_LOWEST),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -93,6 +100,12 @@ impl Storage {
     /// The threads that commit to it.
     pub(super) fn lanes(&self) -> &Lanes {
         &self.shared.lanes
+    }
+
+    /// The feature level to write: that of the volume, which every member of the cluster knows.
+    #[must_use]
+    pub fn level(&self) -> u16 {
+        self.shared.level.load(Ordering::Relaxed)
     }
 
     /// Whether so many bytes of new mail may be written. What was admitted since the last look counts as written.
@@ -129,14 +142,28 @@ impl Storage {
             ticks.tick().await;
             let shared = Arc::clone(&self.shared);
             // What cannot be asked is as it was.
-            if let Ok(Ok(space)) = spawn_blocking(move || space_of(&shared.path)).await {
+            let looking = move || (space_of(&shared.path), volume_level(&shared.path));
+            let Ok((space, level)) = spawn_blocking(looking).await else { continue };
+            if let Ok(space) = space {
                 self.note(space);
+            }
+            if let Ok(level) = level {
+                self.note_level(level);
             }
         }
     }
 
+    fn note_level(&self, level: u16) {
+        // Should it have been raised beyond this program, this program writes no more than it knows.
+        let level = level.min(FEATURE_LEVEL);
+        let before = self.shared.level.swap(level, Ordering::Relaxed);
+        if before != level {
+            tracing::info!(storage = %self.shared.path.display(), level, "the volume is at another feature level");
+        }
+    }
+
     fn note(&self, space: Space) {
-        let Shared { path, lanes: _, reserve, free, floor, admitted, has_refused, is_full } = &*self.shared;
+        let Shared { path, lanes: _, reserve, free, floor, admitted, has_refused, is_full, level: _ } = &*self.shared;
         admitted.store(0, Ordering::Relaxed);
         free.store(space.free, Ordering::Relaxed);
         floor.store(space.floor(*reserve), Ordering::Relaxed);

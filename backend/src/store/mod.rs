@@ -31,6 +31,7 @@ mod salvage;
 
 pub use batch::Batch;
 pub use blob::{BodyRef, Reader};
+pub use format::FEATURE_LEVEL;
 pub use fs::{Fs, FsFile, RealFs, SimulatedFs};
 pub use log::{Appended, Contents, Limits, Log, SnapshotDone, SnapshotJob, Stored, Synced, Upkeep, WriteError};
 pub use recover::{Damage, OpenError, Record, Recovered, Report, look};

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use super::{RecoverError, State, Worker, WorkerTiming};
 use crate::{
     cluster::{Epoch, Moment, OwnableId},
-    store::{BodyRef, Fs, Log, Reader, Record, Recovered, Salvaged, look, salvage},
+    store::{BodyRef, Fs, Limits, Log, Reader, Record, Recovered, Salvaged, look, salvage},
 };
 
 /// What was read back. Read rule: nobody may see it before a tick begun after [`recover`] returned has succeeded.
@@ -14,7 +14,8 @@ pub struct Recovery<S: State, F: Fs> {
     state: S,
 }
 
-/// Opens the log of an ownable under the epoch of its grant and builds up its state. Blocks.
+/// Opens the log of an ownable under the epoch of its grant and builds up its state. What is written is of feature level
+/// `level` at most. Blocks.
 ///
 /// # Errors
 /// The log is damaged, unreadable, or somebody else's already. The caller gives the grant back.
@@ -23,8 +24,10 @@ pub fn recover<S: State, F: Fs>(
     directory: &Path,
     id: OwnableId,
     epoch: Epoch,
+    level: u16,
 ) -> Result<Recovery<S, F>, RecoverError> {
-    let (log, recovered) = Log::open(fs, directory, epoch.to_u128())?;
+    let limits = Limits { level, ..Limits::default() };
+    let (log, recovered) = Log::open_with(fs, directory, epoch.to_u128(), limits)?;
     let state = build_up(&recovered, id)?;
     Ok(Recovery { log, state })
 }

@@ -10,7 +10,7 @@ use std::{
 use super::*;
 use crate::{
     cluster::{Epoch, Moment},
-    store::{Contents, SimulatedFs, fs::simulated::Fault},
+    store::{Contents, FEATURE_LEVEL, SimulatedFs, fs::simulated::Fault},
 };
 
 const TIMING: WorkerTiming = WorkerTiming {
@@ -64,7 +64,7 @@ fn at(seconds: u64) -> Moment {
 
 fn open(fs: &Arc<SimulatedFs>, number: u64) -> Worker<Bytes, SimulatedFs> {
     let epoch = Epoch { term: 1, number };
-    let recovery = recover(Arc::clone(fs), Path::new("/q"), OwnableId::Queue(0), epoch).unwrap();
+    let recovery = recover(Arc::clone(fs), Path::new("/q"), OwnableId::Queue(0), epoch, FEATURE_LEVEL).unwrap();
     recovery.validated(at(0), TIMING, |_| ())
 }
 

@@ -9,6 +9,7 @@
 //! cluster/live/<member>.<number>/     exists while that run may promise anything; holds one entry:
 //!     t.<counter>.<sees>              the tick, renamed again and again by its owner
 //! cluster/cool/<member>.<number>      that run was fenced, and may still answer reads for a moment
+//! cluster/level/<number>              the volume is at that feature level; made by link(2), never changed; the highest counts
 //! cluster/tmp/                        files on their way to a link
 //! ```
 //!
@@ -21,6 +22,7 @@
 //! errors (a file server that restarts may report a success as an error) are resolved by reading what is there: every
 //! record carries a nonce.
 
+mod level;
 mod record;
 mod volume;
 
@@ -43,6 +45,7 @@ use crate::{
     store::fs::{ClusterFs, FsFile, RealFs},
 };
 
+pub use level::{LEVEL_LOWEST, RaiseError, raise_volume_level, volume_level};
 use record::{DrainFile, PeerRecord, Record, SlotRecord, TermFile, decode, encode};
 #[cfg(test)]
 pub(crate) use volume::make_folders;

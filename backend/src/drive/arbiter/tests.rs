@@ -3,7 +3,10 @@ use std::{fs, sync::Barrier};
 use laniakea_directory::{ClusterName, MemberName};
 
 use super::*;
-use crate::store::fs::{Fs as _, SimulatedFs, simulated::Caching};
+use crate::store::{
+    FEATURE_LEVEL,
+    fs::{Fs as _, SimulatedFs, simulated::Caching},
+};
 
 fn storage() -> (tempfile::TempDir, FileArbiter) {
     let folder = tempfile::tempdir().unwrap();
@@ -206,4 +209,35 @@ fn every_cache_that_was_measured_or_assumed_leaves_fence_tick_and_term_right() {
             one.depart(&a).unwrap();
         }
     }
+}
+
+#[test]
+fn a_volume_raised_beyond_this_program_is_refused_in_a_clear_sentence() {
+    let (folder, arbiter) = storage();
+    let check = || check_storage(folder.path(), &ClusterName::new("one"));
+    assert_eq!(volume_level(folder.path()).unwrap(), FEATURE_LEVEL, "nobody older was ever a member of a new volume");
+    check().unwrap();
+    let unknown = FEATURE_LEVEL + 1;
+    assert!(matches!(raise_volume_level(folder.path(), unknown), Err(RaiseError::Unknown { .. })));
+    check().unwrap();
+    // A later program does it, and another one at the same time.
+    arbiter.record_level(unknown).unwrap();
+    arbiter.record_level(unknown).unwrap();
+    let refused = check().unwrap_err();
+    assert!(matches!(refused, VolumeError::Newer { level, .. } if level == unknown));
+    let sentence = refused.to_string();
+    assert!(sentence.contains(&format!("is at feature level {unknown}, and this program knows {FEATURE_LEVEL}")));
+    assert!(sentence.ends_with("Start the program that its cluster was upgraded to"), "{sentence}");
+    // Raising it to what it is beyond already is no error, and lowers nothing.
+    raise_volume_level(folder.path(), FEATURE_LEVEL).unwrap();
+    assert_eq!(volume_level(folder.path()).unwrap(), unknown);
+}
+
+#[test]
+fn a_volume_for_which_nobody_has_decided_is_at_the_lowest_level() {
+    let (folder, arbiter) = storage();
+    assert_eq!(volume_level(folder.path()).unwrap(), LEVEL_LOWEST);
+    arbiter.record_level(LEVEL_LOWEST + 7).unwrap();
+    std::fs::write(folder.path().join("cluster/level/no-level"), "").unwrap();
+    assert_eq!(volume_level(folder.path()).unwrap(), LEVEL_LOWEST + 7);
 }

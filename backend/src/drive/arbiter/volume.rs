@@ -11,7 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use laniakea_directory::ClusterName;
 
-use crate::store::fs::{Fs, RealFs};
+use super::{FileArbiter, volume_level};
+use crate::store::{
+    FEATURE_LEVEL,
+    fs::{Fs, RealFs},
+};
 
 /// The name of the marker in the storage's root.
 const MARKER: &str = "laniakea-volume";
@@ -43,6 +47,18 @@ pub enum VolumeError {
         path: PathBuf,
         /// What its marker says.
         found: String,
+    },
+    /// The volume was raised to a level that this program does not know.
+    #[error(
+        "{} is at feature level {level}, and this program knows {FEATURE_LEVEL}: it may hold what only later programs can \
+         read. Start the program that its cluster was upgraded to",
+        .path.display()
+    )]
+    Newer {
+        /// The storage.
+        path: PathBuf,
+        /// Its level.
+        level: u16,
     },
     /// A folder that has content but no marker is not made a volume.
     #[error("{} is not empty and no volume", .0.display())]
@@ -77,6 +93,10 @@ pub fn initialise_storage(storage: &Path, cluster: &ClusterName) -> Result<(), V
     }
     make_folders(&RealFs::default(), storage).map_err(failed)?;
     write_marker(storage, cluster).map_err(failed)?;
+    // Nobody older will ever have been a member of it.
+    if volume_level(storage).map_err(failed)? < FEATURE_LEVEL {
+        FileArbiter::new(storage).record_level(FEATURE_LEVEL).map_err(failed)?;
+    }
     check_storage(storage, cluster)
 }
 
@@ -91,7 +111,7 @@ pub(crate) fn make_folders(fs: &impl Fs, storage: &Path) -> io::Result<()> {
     fs.sync_dir(storage)
 }
 
-/// Says whether `storage` is the mounted volume of this cluster, in a format this program knows.
+/// Says whether `storage` is the mounted volume of this cluster, in a format and at a level this program knows.
 ///
 /// # Errors
 /// When it is not.
@@ -109,7 +129,11 @@ pub fn check_storage(storage: &Path, cluster: &ClusterName) -> Result<(), Volume
     if marker.cluster != cluster.as_str() {
         return Err(foreign(format!("cluster {}", marker.cluster)));
     }
-    Ok(())
+    match volume_level(storage) {
+        Ok(level) if level > FEATURE_LEVEL => Err(VolumeError::Newer { path: storage.to_owned(), level }),
+        Ok(_) => Ok(()),
+        Err(source) => Err(VolumeError::Io { path: storage.to_owned(), source }),
+    }
 }
 
 /// The cluster whose volume `storage` is, as far as its marker can be read.

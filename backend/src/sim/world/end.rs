@@ -47,7 +47,7 @@ impl World {
     fn autopsy<S: Kind>(&self, ownable: OwnableId) -> S {
         let fs = Arc::new(self.server.again());
         let dir = Path::new(STORAGE).join(ownable.path());
-        let recovery = recover::<S, _>(fs, &dir, ownable, Epoch { term: u64::MAX, number: 1 });
+        let recovery = recover::<S, _>(fs, &dir, ownable, Epoch { term: u64::MAX, number: 1 }, FEATURE_LEVEL);
         let recovery = recovery.unwrap_or_else(|error| panic!("{ownable} is readable at the end: {error:?} (I12)"));
         recovery.validated(Moment::default(), self.worker_timing, |_| ()).state().clone()
     }

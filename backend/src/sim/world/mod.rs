@@ -31,7 +31,7 @@ use crate::{
     queue::Queue,
     sabotage::{self, Sabotage},
     store::{
-        Fs as _, SimulatedFs,
+        FEATURE_LEVEL, Fs as _, SimulatedFs,
         fs::simulated::{Caching, Fault as FileFault},
     },
     worker::WorkerTiming,

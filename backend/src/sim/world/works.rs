@@ -100,7 +100,7 @@ impl World {
         self.begin(
             id,
             About::Recovery(ownable),
-            Box::new(move || S::recovered(recover::<S, _>(fs, &dir, ownable, epoch))),
+            Box::new(move || S::recovered(recover::<S, _>(fs, &dir, ownable, epoch, FEATURE_LEVEL))),
         );
     }
 
