@@ -151,7 +151,7 @@ pub async fn be_controller(folder: &Path) -> Result<()> {
 fn echo(listener: TcpListener) -> Result<()> {
     let listener = listener.into_std()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async move {
+    let echoing = async move {
         let listener = TcpListener::from_std(listener)?;
         loop {
             let (mut stream, _) = listener.accept().await?;
@@ -161,7 +161,9 @@ fn echo(listener: TcpListener) -> Result<()> {
                 stream.write_all(&bytes).await?;
             }
         }
-    })
+    };
+    // In a task, as the desk is.
+    runtime.block_on(async { tokio::spawn(echoing).await? })
 }
 
 /// Storage and key of a new cluster.
@@ -265,13 +267,18 @@ pub(super) async fn own(members: &[ClusterHandle], next: &Arc<AtomicU64>, count:
 async fn measure_link(folder: &Path, echo: SocketAddr, next: Arc<AtomicU64>, count: u64) -> Result<Singles> {
     let settings = settings(folder, "single");
     let measured = tokio::task::spawn_blocking(move || {
-        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let measure = async move {
             let member = ClusterHandle::start_beside(settings).await?;
             member.changes().wait_for(|view| view.registered).await?;
             let singles = measure_singles(member.clone(), echo, next, count).await?;
             member.shutdown().await;
             Ok(singles)
-        })
+        };
+        // In a task: what a runtime blocks on is woken through the kernel.
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(async { tokio::spawn(measure).await? })
     });
     measured.await?
 }

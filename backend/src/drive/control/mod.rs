@@ -486,7 +486,10 @@ fn run_desk(
                 desk(listener).map_err(StartError::Listen)?
             };
             let thread = std::thread::Builder::new().name("cluster-desk".into());
-            thread.spawn(move || runtime.block_on(desk.run())).map_err(StartError::Thread)?;
+            // As a task like the links beside it: they wake it without a call to the kernel, as they could not wake what
+            // the thread blocks on.
+            let run = move || runtime.block_on(async { drop(tokio::spawn(desk.run()).await) });
+            thread.spawn(run).map_err(StartError::Thread)?;
         }
     }
     Ok(())
