@@ -6,6 +6,7 @@ pub mod deliver;
 pub mod drive;
 pub mod mailbox;
 pub mod probe;
+pub mod proof;
 pub mod queue;
 mod sabotage;
 pub mod session;

@@ -17,6 +17,7 @@ use crate::{
     foreign::{ForeignPorts, ForeignSettings, ForeignTls, SmarthostSettings},
     profile,
     raw::{Node, Value},
+    sasl::{Mechanism, PasswordScheme, SaslSettings},
     settings::{
         Advertised, CertificateSettings, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory,
         HandoffTlsSettings, Limits, MemberSettings, Openings, ProbePolicy, Profile, RouterSettings, Service,
@@ -337,15 +338,17 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn config(&self, root: &Node) -> Option<Config> {
         let tls = self.tls(root.get("tls")?)?;
+        let sasl = sasl(root.get("sasl"));
         Some(Config {
             domain: text(root, "domain")?,
-            directory: self.directory(root.get("directory")?, &tls)?,
+            directory: self.directory(root.get("directory")?, &tls, sasl.new_passwords())?,
             tls,
             admin_token: self.path(root.get("admin")?, "token_file")?,
             routers: each(root, "routers").iter().map(|node| self.router(node)).collect::<Option<_>>()?,
             clusters: each(root, "clusters").iter().map(|node| self.cluster(node)).collect::<Option<_>>()?,
             foreign: each(root, "foreign").iter().map(|node| self.foreign(node)).collect(),
             smarthost: root.get("smarthost").and_then(|node| self.smarthost(node)),
+            sasl,
             limits: self.limits(root.get("limits")),
         })
     }
@@ -372,10 +375,10 @@ impl Reader<'_> {
         })
     }
 
-    fn directory(&self, node: &Node, tls: &TlsSettings) -> Option<DirectorySettings> {
+    fn directory(&self, node: &Node, tls: &TlsSettings, new_passwords: PasswordScheme) -> Option<DirectorySettings> {
         let base = text(node, "base")?;
         let embedded = match node.get("embedded") {
-            Some(embedded) => Some(self.embedded(embedded, &base, tls)?),
+            Some(embedded) => Some(self.embedded(embedded, &base, tls, new_passwords)?),
             None => None,
         };
         Some(DirectorySettings {
@@ -391,11 +394,18 @@ impl Reader<'_> {
             entries_max: count(node, "entries_max").unwrap_or(1_000_000),
             timeout: duration(node, "timeout", Duration::from_secs(3)),
             connections: count(node, "connections").unwrap_or(2),
+            new_passwords,
             embedded,
         })
     }
 
-    fn embedded(&self, node: &Node, base: &str, tls: &TlsSettings) -> Option<EmbeddedDirectory> {
+    fn embedded(
+        &self,
+        node: &Node,
+        base: &str,
+        tls: &TlsSettings,
+        new_passwords: PasswordScheme,
+    ) -> Option<EmbeddedDirectory> {
         Some(EmbeddedDirectory {
             listen: socket(node, "listen")?,
             listen_tls: socket(node, "listen_tls"),
@@ -404,6 +414,7 @@ impl Reader<'_> {
             admin_dn: text(node, "admin_dn")?,
             admin_password: self.path(node, "admin_password_file")?,
             tls: tls.clone(),
+            new_passwords,
             metrics: socket(node, "metrics"),
         })
     }
@@ -569,6 +580,11 @@ fn openings(node: Option<&Node>) -> Openings {
         _ => default,
     };
     Openings { at_once: number("at_once", default.at_once), waiting_max: number("waiting_max", default.waiting_max) }
+}
+
+fn sasl(node: Option<&Node>) -> SaslSettings {
+    let words = node.map(|node| texts(node, "mechanisms")).unwrap_or_default();
+    SaslSettings { mechanisms: words.iter().filter_map(|word| Mechanism::parse(word)).collect() }
 }
 
 fn timing(node: Option<&Node>) -> ClusterTiming {

@@ -11,6 +11,7 @@
 //! | [`fault`] | what is wrong, where, and what to try |
 //! | [`schema`] | JSON schema for editors |
 //! | [`render`] | settings back into a file |
+//! | [`sasl`] | how clients may log in besides sending a password |
 //! | [`units`] | durations and sizes |
 //!
 //! **Architecture invariant:** nothing but [`Config::load`] and its kin makes a [`Config`] from a file, and they report
@@ -24,6 +25,7 @@ pub mod load;
 pub mod profile;
 pub mod raw;
 pub mod render;
+pub mod sasl;
 pub mod schema;
 pub mod settings;
 pub mod shape;
@@ -32,4 +34,5 @@ pub mod units;
 pub use fault::{Fault, Faults, Place};
 pub use foreign::{ForeignPorts, ForeignSettings, ForeignTls, SmarthostSettings, split_port};
 pub use load::Role;
+pub use sasl::{Mechanism, PasswordScheme, SaslSettings};
 pub use settings::*;

@@ -68,6 +68,12 @@ impl Config {
             out.blank();
             smarthost.render(&mut out);
         }
+        if !self.sasl.mechanisms.is_empty() {
+            out.blank();
+            out.line(0, "sasl:");
+            let words: Vec<_> = self.sasl.mechanisms.iter().map(|mechanism| mechanism.word()).collect();
+            out.line(1, &format!("mechanisms: [{}]", words.join(", ")));
+        }
         out.text
     }
 
@@ -85,6 +91,7 @@ impl Config {
             entries_max,
             timeout,
             connections,
+            new_passwords: _, // follows from what clients may log in with
             embedded,
         } = &self.directory;
         out.line(0, "directory:");

@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::foreign::{ForeignSettings, SmarthostSettings};
+use crate::{
+    foreign::{ForeignSettings, SmarthostSettings},
+    sasl::{PasswordScheme, SaslSettings},
+};
 
 /// A whole installation: the directory, the routers, the clusters, and what they share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Config {
     pub foreign: Vec<ForeignSettings>,
     /// Who takes mail for other sites; without it, submission is for our own accounts only.
     pub smarthost: Option<SmarthostSettings>,
+    /// How clients may log in besides sending a password.
+    pub sasl: SaslSettings,
     /// Bounds on what one client may ask of a process.
     pub limits: Limits,
 }
@@ -61,6 +66,8 @@ pub struct DirectorySettings {
     pub timeout: Duration,
     /// Persistent connections to the server in use. Default 2.
     pub connections: usize,
+    /// How passwords are stored that the program is given; [`SaslSettings::new_passwords`].
+    pub new_passwords: PasswordScheme,
     /// The embedded server of this installation, if it runs one.
     pub embedded: Option<EmbeddedDirectory>,
 }
@@ -123,6 +130,8 @@ pub struct EmbeddedDirectory {
     pub admin_password: PathBuf,
     /// Certificate and key for LDAPS and StartTLS.
     pub tls: TlsSettings,
+    /// How passwords are stored that come in plain text; [`SaslSettings::new_passwords`].
+    pub new_passwords: PasswordScheme,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub metrics: Option<SocketAddr>,
 }

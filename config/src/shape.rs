@@ -92,6 +92,7 @@ pub const FILE: Shape = Table(&[
         "Servers of other kinds that accounts may live on: Dovecot, Cyrus and the like.",
     ),
     key("smarthost", Table(SMARTHOST), Optional, "Who takes submitted mail for other sites; without it there is none."),
+    key("sasl", Table(SASL), Optional, "How clients may log in besides PLAIN and LOGIN."),
     key("limits", Table(LIMITS), Optional, "Bounds on what one client may ask of a process."),
 ]);
 
@@ -277,6 +278,17 @@ const SMARTHOST: &[Key] = &[
     key("user", Text, Optional, "Whom to log in as, if it asks for that."),
     key("password_file", Path, Optional, "File that holds the password of user."),
 ];
+
+const SASL: &[Key] = &[key(
+    "mechanisms",
+    List(&Word(MECHANISMS)),
+    Optional,
+    "Offered besides PLAIN and LOGIN. A client that prefers one of them tries no other: scram-sha-256 belongs here only if \
+     every account's password is stored as {SCRAM-SHA-256}.",
+)];
+
+/// What may be offered besides PLAIN and LOGIN. The words are those of [`crate::Mechanism`].
+pub const MECHANISMS: &[&str] = &["scram-sha-256"];
 
 /// How connections to servers of other kinds are encrypted. The words are those of [`crate::ForeignTls`].
 pub const FOREIGN_TLS: &[&str] = &["off", "starttls", "implicit"];

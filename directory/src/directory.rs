@@ -11,6 +11,7 @@ use crate::{
     lookup::Lookups,
     memory::Table,
     name::{Address, LoginName, Secret},
+    password::{ScramKeys, ScramShape},
     record::{AccountRecord, ClusterRecord},
     resolve::{Resolution, Resolver, Step},
 };
@@ -149,6 +150,30 @@ impl Directory {
             Source::Memory(_) => {}
             Source::Ldap(lookups) => lookups.verify_nobody(password).await,
         }
+    }
+
+    /// Returns what SCRAM-SHA-256 knows of an account's password. Where there is nothing to know (no such account, or a
+    /// password stored in another way) it makes keys up that look the same and open nothing, from `secret`.
+    ///
+    /// # Errors
+    ///
+    /// If what is stored cannot be had.
+    pub async fn scram_keys(
+        &self,
+        account: Option<&AccountRecord>,
+        login: &LoginName,
+        secret: &[u8],
+    ) -> Result<ScramKeys, LookupError> {
+        let (keys, shape) = match &*self.source {
+            Source::Memory(table) => (account.and_then(|account| table.scram_keys(account.id)), ScramShape::default()),
+            Source::Ldap(lookups) => (lookups.scram_keys(account).await?, lookups.scram_shape()),
+        };
+        // One account has several names, and is to be asked for the same thing by each.
+        let made_up = || match account {
+            Some(account) => ScramKeys::made_up(secret, account.id.0.as_bytes(), shape),
+            None => ScramKeys::made_up(secret, login.folded().as_bytes(), shape),
+        };
+        Ok(keys.unwrap_or_else(made_up))
     }
 
     /// Writes what is remembered to a file, for the next start. Never a password hash.

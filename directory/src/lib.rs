@@ -45,6 +45,7 @@ pub use error::{Inconsistency, LookupError, NameError, Outage, SetupError};
 pub use id::{AccountId, ClusterName, MemberName};
 pub use ldap::entry::fuzz_answer;
 pub use name::{Address, LoginName, Secret};
+pub use password::{ScramKeys, ScramShape};
 pub use provision::{Admin, NewAccount};
 pub use record::{AccountRecord, ClusterRecord, Delivery, Status};
 pub use resolve::{Deferral, Resolution};

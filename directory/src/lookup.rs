@@ -18,6 +18,7 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use laniakea_config::DirectorySettings;
 use metrics::{counter, gauge};
 
@@ -27,7 +28,7 @@ use crate::{
     id::{AccountId, ClusterName},
     ldap::{Client, Question, flight::Flights},
     name::Secret,
-    password::Checker,
+    password::{Checker, ScramKeys, ScramShape},
     record::{AccountRecord, ClusterRecord},
     remembered::{Found, Remembered},
 };
@@ -54,6 +55,7 @@ pub(crate) struct Lookups {
     /// Members ask for accounts by id as well, routers never do: half of their memory would be for nothing.
     ids_are_asked_for: Arc<AtomicBool>,
     checker: Checker,
+    scram_shape: ArcSwap<ScramShape>,
     base: String,
 }
 
@@ -69,6 +71,7 @@ impl Lookups {
             hashes_under_way: Flights::new(),
             ids_are_asked_for: Arc::default(),
             checker: Checker::new(),
+            scram_shape: ArcSwap::default(),
             base: settings.base.clone(),
         })
     }
@@ -143,6 +146,41 @@ impl Lookups {
     pub(crate) async fn verify_nobody(&self, password: &Secret) {
         self.checker.check_nobody(password).await;
         let _ = self.client.passwords(&self.base).await;
+    }
+
+    /// What SCRAM-SHA-256 knows of an account's password, if anything is stored for it. For nobody it asks as well, so that it
+    /// takes as long.
+    ///
+    /// The directory is asked each time: a client is told the salt before it can prove anything, so nothing would show
+    /// that what is remembered is old.
+    pub(crate) async fn scram_keys(&self, account: Option<&AccountRecord>) -> Result<Option<ScramKeys>, LookupError> {
+        let dn = account.map_or(&self.base, |account| &account.dn);
+        let stored = match self.ask_hashes(dn.clone()).await {
+            Err(LookupError::Unavailable(outage)) => match self.hashes.find::<Vec<String>>(dn) {
+                Found::Fresh(Some(stored)) | Found::Aging(stored) | Found::Stale(stored) => Some(stored),
+                Found::Fresh(None) | Found::Miss => return Err(outage.into()),
+            },
+            other => other?,
+        };
+        let Some(account) = account else { return Ok(None) };
+        let stored = match stored {
+            Some(stored) => stored,
+            // The entry is not where the record says: it was renamed, or deleted.
+            None => match self.ask_account(Question::Id(account.id)).await? {
+                Some(now) => self.ask_hashes(now.dn).await?.unwrap_or_default(),
+                None => Vec::new(),
+            },
+        };
+        let keys = stored.iter().find_map(|stored| ScramKeys::of_stored(stored));
+        if let Some(keys) = &keys {
+            self.scram_shape.store(Arc::new(keys.shape));
+        }
+        Ok(keys)
+    }
+
+    /// How the keys that were seen last look: what is made up has to look the same.
+    pub(crate) fn scram_shape(&self) -> ScramShape {
+        **self.scram_shape.load()
     }
 
     /// Writes routes to a file; never a hash.

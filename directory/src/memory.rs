@@ -6,6 +6,7 @@ use crate::{
     error::{Inconsistency, LookupError},
     id::{AccountId, ClusterName},
     name::{Address, LoginName, Secret},
+    password::{ScramKeys, ScramShape},
     record::{AccountRecord, ClusterRecord},
 };
 
@@ -51,6 +52,12 @@ impl Table {
 
     pub(crate) fn verify(&self, id: AccountId, password: &Secret) -> bool {
         self.accounts.get(&id).is_some_and(|(_, secret)| secret == password)
+    }
+
+    pub(crate) fn scram_keys(&self, id: AccountId) -> Option<ScramKeys> {
+        let (_, secret) = self.accounts.get(&id)?;
+        let ScramShape { rounds, .. } = ScramShape::default();
+        Some(ScramKeys::derive(secret, id.0.as_bytes().to_vec(), rounds))
     }
 
     fn insert(&mut self, account: AccountRecord, secret: Secret) {

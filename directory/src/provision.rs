@@ -9,7 +9,7 @@ mod request;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
-use laniakea_config::DirectorySettings;
+use laniakea_config::{DirectorySettings, PasswordScheme};
 use ldap3::{LdapResult, Mod};
 use tokio::task::spawn_blocking;
 
@@ -49,6 +49,7 @@ pub struct Admin {
     client: Client,
     base: Dn,
     hashing: Hashing,
+    scheme: PasswordScheme,
 }
 
 /// Who makes the stored form of a password.
@@ -73,7 +74,8 @@ impl Admin {
         client.probe().await?;
         let vendor = client.vendor().await?.unwrap_or_default();
         let hashing = if vendor.starts_with(VENDOR_389) { Hashing::Servers } else { Hashing::Ours };
-        Ok(Self { client, base: Dn::parse(&settings.base).map_err(SetupError::Base)?, hashing })
+        let base = Dn::parse(&settings.base).map_err(SetupError::Base)?;
+        Ok(Self { client, base, hashing, scheme: settings.new_passwords })
     }
 
     /// Makes the entries under which accounts and clusters stand, if they are absent.
@@ -176,9 +178,10 @@ impl Admin {
 
     /// Makes of one password what many new accounts can be given: its hash, made once, unless the server hashes itself.
     pub async fn shared_password(&self, password: Secret) -> NewPassword {
+        let scheme = self.scheme;
         match self.hashing {
             Hashing::Servers => NewPassword::Plain(password),
-            Hashing::Ours => match spawn_blocking(move || hash_password(&password)).await {
+            Hashing::Ours => match spawn_blocking(move || hash_password(&password, scheme)).await {
                 Ok(stored) => NewPassword::Hashed(stored),
                 Err(_) => NewPassword::Absent,
             },
@@ -296,12 +299,13 @@ impl Admin {
 
     /// Makes what the server is given as the password, on a thread that may block.
     async fn hashed(&self, password: NewPassword) -> Result<Option<String>, ProvisionError> {
+        let scheme = self.scheme;
         Ok(match password {
             NewPassword::Plain(secret) if self.hashing == Hashing::Servers => {
                 let text = String::from_utf8(secret.expose().to_vec()).map_err(|_| ProvisionError::PasswordNotText)?;
                 Some(text)
             }
-            NewPassword::Plain(secret) => spawn_blocking(move || hash_password(&secret)).await.ok(),
+            NewPassword::Plain(secret) => spawn_blocking(move || hash_password(&secret, scheme)).await.ok(),
             // It would be taken for a plain password, and open the account to whoever knows the hash.
             NewPassword::Hashed(stored) if self.hashing == Hashing::Servers && !is_known_to_389(&stored) => {
                 return Err(ProvisionError::SchemeUnknown);
@@ -334,7 +338,7 @@ impl Admin {
 pub fn describe(settings: &DirectorySettings, account: &NewAccount) -> Result<LdifEntry, SetupError> {
     let base = Dn::parse(&settings.base).map_err(SetupError::Base)?;
     let stored = match &account.password {
-        NewPassword::Plain(secret) => Some(hash_password(secret)),
+        NewPassword::Plain(secret) => Some(hash_password(secret, settings.new_passwords)),
         NewPassword::Hashed(stored) => Some(stored.clone()),
         NewPassword::Absent => None,
     };

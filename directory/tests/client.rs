@@ -376,7 +376,7 @@ async fn accounts_are_provisioned_changed_and_deleted() {
 async fn thousands_of_accounts_are_made_quickly_and_listed() {
     let world = inhabited().await;
     let admin = Admin::connect(&world.client()).await.unwrap();
-    let stored = laniakea_directory::password::hash_password(&secret("pw"));
+    let stored = laniakea_directory::password::hash_password(&secret("pw"), laniakea_config::PasswordScheme::Argon2);
     let many: Vec<NewAccount> = (0..1000)
         .map(|n| NewAccount { password: NewPassword::Hashed(stored.clone()), ..account(&format!("user{n}")) })
         .collect();

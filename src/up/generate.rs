@@ -52,6 +52,7 @@ pub fn generate(home: &Home, plan: &Plan, ports: &mut Ports) -> Result<Config, F
         clusters: (1..=plan.clusters).map(|number| cluster(home, plan, number, ports)).collect::<Result<_, _>>()?,
         foreign: Vec::new(),
         smarthost: None,
+        sasl: Default::default(),
         limits: Limits {
             message_bytes_max: 50 << 20,
             recipients_max: 1_000,
@@ -80,6 +81,7 @@ fn directory(home: &Home, plan: &Plan, ports: &mut Ports, tls: &TlsSettings) -> 
             let admin_password = home.secret("directory-password");
             let listen = ports.address(Place::Ldap)?;
             let embedded = EmbeddedDirectory {
+                new_passwords: Default::default(),
                 listen,
                 listen_tls: Some(ports.address(Place::Ldaps)?),
                 data: home.directory_data(),
@@ -106,6 +108,7 @@ fn directory(home: &Home, plan: &Plan, ports: &mut Ports, tls: &TlsSettings) -> 
         entries_max: 1_000_000,
         timeout: Duration::from_secs(3),
         connections: 2,
+        new_passwords: Default::default(),
         embedded,
     })
 }

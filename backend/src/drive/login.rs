@@ -12,7 +12,7 @@ use laniakea_router::{
         Client, Stream,
         foreign::HOPS_MAX,
         login::{MemberLogin, imap_to_member, pop3_to_member},
-        prelogin::{Event, PreLogin},
+        prelogin::{Event, Mute, PreLogin, Prover},
         reach::reach,
         splice,
     },
@@ -20,6 +20,7 @@ use laniakea_router::{
     session::{
         Fault, ImapLogin, LoginOutcome, LoginRequest, Peer, Pop3Login, Protection, Session as Prelogin, Settings,
     },
+    wire::sasl::Proof,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -243,20 +244,21 @@ async fn enter_by_login<S: Service>(
     };
     let mut settings = Settings::new(&member.front.domain, protection, arrival.peer());
     settings.login_within = member.front.limits.login;
+    settings.mechanisms = member.front.mechanisms.clone();
     settings.believes_claims = matches!(arrival, Arrival::Direct(client) if client.is_believed);
     let mut prelogin = PreLogin::new(stream, S::login(clock::now(), settings), Some(member.front.tls.clone()))
         .until(member.front.shutdown.clone());
     let mut landing = None;
     loop {
         match prelogin.run().await {
-            Event::Login(waiting, request) => {
+            Event::Login(mut waiting, request) => {
                 let preamble = match arrival {
                     Arrival::Direct(client) => {
                         &client.claimed(&request.claims).preamble(S::PROTOCOL, waiting.tls_facts())
                     }
                     Arrival::HandedOver(_) => preamble,
                 };
-                let (outcome, landed) = log_in::<S>(&request, preamble, arrival, member).await;
+                let (outcome, landed) = log_in::<S>(&request, preamble, arrival, member, &mut waiting).await;
                 landing = landed;
                 prelogin = waiting.answer(outcome);
             }
@@ -271,15 +273,10 @@ async fn log_in<S: Service>(
     preamble: &Preamble,
     arrival: &Arrival,
     member: &Member,
+    prover: &mut impl Prover,
 ) -> (LoginOutcome, Option<Landing>) {
     let began = Instant::now();
-    let settled = match member.authenticate(request).await {
-        Ok(account) => {
-            let direct = matches!(arrival, Arrival::Direct(_));
-            settle::<S>(&account, preamble, member, Some((request, direct))).await
-        }
-        Err(fault) => Err(fault),
-    };
+    let settled = prove::<S>(request, preamble, arrival, member, prover).await;
     let protocol = S::PROTOCOL.as_str();
     let outcome = match &settled {
         Ok(Settled::Here(_)) => "here",
@@ -302,6 +299,22 @@ async fn log_in<S: Service>(
         Ok(Settled::Moved(moved)) => (LoginOutcome::Moved(moved), None),
         Err(fault) => (LoginOutcome::Refused(fault), None),
     }
+}
+
+/// Has the client prove who it is, and finds where its account is open.
+async fn prove<S: Service>(
+    request: &LoginRequest,
+    preamble: &Preamble,
+    arrival: &Arrival,
+    member: &Member,
+    prover: &mut impl Prover,
+) -> Result<Settled, Fault> {
+    // What is proved by an exchange is proved where the account lives: it cannot be said again there.
+    if !request.is_repeatable() && member.lives_elsewhere(&request.login).await? {
+        return go_home(preamble, member, request, prover).await;
+    }
+    let account = member.authenticate(request, prover).await?;
+    settle::<S>(&account, preamble, member, Some((request, matches!(arrival, Arrival::Direct(_))))).await
 }
 
 /// Where a proven client's account turned out to be.
@@ -341,7 +354,10 @@ async fn settle<S: Service>(
                 // The owner is gone and the cluster has not noticed yet.
                 tokio::time::sleep(RETRY).await;
             }
-            Place::OtherHome => return go_home(preamble, member, login).await,
+            Place::OtherHome => {
+                let (request, _) = login.ok_or(Fault::Unavailable)?;
+                return go_home(preamble, member, request, &mut Mute).await;
+            }
         }
     }
     Err(Fault::Unavailable)
@@ -371,7 +387,9 @@ async fn pass_on<S: Service>(
         _ => imap_to_member(handoffs, owner.handoff, onward, &request).await,
     };
     let mut answer = ask(&onward).await;
-    if let (Ok(MemberLogin::Refused { fault: Fault::Unavailable, .. }), Some(_)) = (&answer, login) {
+    if let (Ok(MemberLogin::Refused { fault: Fault::Unavailable, .. }), Some(_)) = (&answer, login)
+        && request.is_repeatable()
+    {
         // Its clock may be too far from ours for the ticket: it verifies the login itself.
         answer = ask(&Preamble { ticket: None, ..onward }).await;
     }
@@ -381,7 +399,7 @@ async fn pass_on<S: Service>(
             let onward = Onward { member: Some(owner.handoff), stream, unread };
             Ok(Some(Settled::There { onward, reply_line }))
         }
-        Ok(MemberLogin::Moved(_)) => Ok(None),
+        Ok(MemberLogin::Moved(_) | MemberLogin::Asks(_)) => Ok(None),
         Ok(MemberLogin::Refused { fault: Fault::Unavailable, .. }) | Err(_) => Ok(None),
         Ok(MemberLogin::Refused { fault, .. }) => Err(fault),
     }
@@ -394,20 +412,24 @@ fn nameless(account: &AccountRecord) -> Result<LoginRequest, Fault> {
         tag: "t".to_owned(),
         login,
         authzid: None,
-        secret: Secret::new(Vec::new()),
+        proof: Proof::Password(Secret::new(Vec::new())),
         claims: Default::default(),
         hello: None,
     })
 }
 
 /// The account lives in another cluster: does what a router does.
-async fn go_home(preamble: &Preamble, member: &Member, login: Option<(&LoginRequest, bool)>) -> Result<Settled, Fault> {
-    let Some((request, _)) = login else { return Err(Fault::Unavailable) };
+async fn go_home(
+    preamble: &Preamble,
+    member: &Member,
+    request: &LoginRequest,
+    prover: &mut impl Prover,
+) -> Result<Settled, Fault> {
     if preamble.hops >= HOPS_MAX {
         return Err(Fault::Unavailable);
     }
     let onward = Preamble { hops: preamble.hops + 1, ..preamble.clone() };
-    let reached = reach(&member.front, &onward, request).await?;
+    let reached = reach(&member.front, &onward, request, prover).await?;
     let onward = Onward { member: reached.member, stream: reached.stream, unread: reached.unread };
     Ok(Settled::There { onward, reply_line: reached.reply_line })
 }

@@ -5,11 +5,13 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use laniakea_directory::{AccountRecord, ClusterName, Status};
+use laniakea_config::Mechanism;
+use laniakea_directory::{AccountRecord, ClusterName, LoginName, Secret, Status};
 use laniakea_router::{
-    drive::RouterContext,
+    drive::{RouterContext, prelogin::Prover},
     handoff::{Moved, TICKET_LIFETIME, Ticket, TicketKey},
     session::{Fault, LoginRequest},
+    wire::{sasl::Proof, scram::ClientFirst},
 };
 
 use crate::{
@@ -20,7 +22,11 @@ use crate::{
         registry::{Access, AccessError, Owner, Registry},
     },
     mailbox::Account,
+    proof::ScramServer,
 };
+
+/// What salts for accounts without SCRAM keys are made up from.
+const SALTS: &[u8] = b"laniakea scram salts\x01";
 
 /// What all connections of a member share.
 pub struct Member {
@@ -75,20 +81,21 @@ impl Member {
     ///
     /// # Errors
     /// The fault to be told.
-    pub async fn authenticate(&self, request: &LoginRequest) -> Result<Arc<AccountRecord>, Fault> {
-        let directory = &self.front.directory;
-        let found = directory.account_by_login(&request.login).await.map_err(|error| {
-            tracing::warn!(login = %request.login, %error, "a login waits for the directory");
-            Fault::Unavailable
-        })?;
-        let Some(account) = found else {
-            directory.verify_nobody(&request.secret).await;
-            return Err(Fault::BadCredentials);
+    pub async fn authenticate(
+        &self,
+        request: &LoginRequest,
+        prover: &mut impl Prover,
+    ) -> Result<Arc<AccountRecord>, Fault> {
+        let found = self.find(&request.login).await?;
+        let proven = match &request.proof {
+            Proof::Password(secret) => self.verify(found.as_deref(), &request.login, secret).await?,
+            Proof::Exchange { mechanism: Mechanism::ScramSha256, message } => {
+                self.prove_by_scram(found.as_deref(), &request.login, message, prover).await?
+            }
+            // No other is offered.
+            Proof::Exchange { .. } => false,
         };
-        let proven = directory.verify(&account, &request.secret).await.map_err(|error| {
-            tracing::warn!(login = %request.login, %error, "a password waits for the directory");
-            Fault::Unavailable
-        })?;
+        let account = found.ok_or(Fault::BadCredentials)?;
         // Acting for somebody else is not offered: the authorization identity is the login name or empty (RFC 4616 §2).
         let is_itself =
             request.authzid.as_ref().is_none_or(|id| id.is_empty() || id.eq_ignore_ascii_case(request.login.as_str()));
@@ -101,6 +108,55 @@ impl Member {
             Status::Maintenance => Err(Fault::Maintenance),
             Status::Unrecognised(_) => Err(Fault::Unavailable),
         }
+    }
+
+    /// Whether there is such an account and another cluster, or a server of another kind, has it.
+    ///
+    /// # Errors
+    /// The fault to be told.
+    pub async fn lives_elsewhere(&self, login: &LoginName) -> Result<bool, Fault> {
+        Ok(self.find(login).await?.is_some_and(|account| account.mail_host != self.cluster_name.as_str()))
+    }
+
+    async fn find(&self, login: &LoginName) -> Result<Option<Arc<AccountRecord>>, Fault> {
+        self.front.directory.account_by_login(login).await.map_err(|error| {
+            tracing::warn!(%login, %error, "a login waits for the directory");
+            Fault::Unavailable
+        })
+    }
+
+    async fn verify(&self, account: Option<&AccountRecord>, login: &LoginName, secret: &Secret) -> Result<bool, Fault> {
+        let directory = &self.front.directory;
+        let Some(account) = account else {
+            directory.verify_nobody(secret).await;
+            return Ok(false);
+        };
+        directory.verify(account, secret).await.map_err(|error| {
+            tracing::warn!(%login, %error, "a password waits for the directory");
+            Fault::Unavailable
+        })
+    }
+
+    /// Whoever has no keys, or is nobody, is asked the same things and refused for the same reason.
+    async fn prove_by_scram(
+        &self,
+        account: Option<&AccountRecord>,
+        login: &LoginName,
+        message: &Secret,
+        prover: &mut impl Prover,
+    ) -> Result<bool, Fault> {
+        let Ok(first) = ClientFirst::parse(message.expose()) else { return Ok(false) };
+        // The same at every member, whoever is asked.
+        let secret = self.ticket_key.derive(SALTS);
+        let keys = self.front.directory.scram_keys(account, login, &secret).await.map_err(|error| {
+            tracing::warn!(%login, %error, "the keys of a password wait for the directory");
+            Fault::Unavailable
+        })?;
+        let (server, challenge) = ScramServer::begin(&first, keys, &format!("{:032x}", rand::random::<u128>()));
+        let answer = prover.ask(challenge.as_bytes()).await.ok_or(Fault::Abandoned)?;
+        let Some(ours) = server.finish(answer.expose()) else { return Ok(false) };
+        // The client has the last word, and nothing more to say (RFC 5802 §5).
+        prover.ask(ours.as_bytes()).await.map(|_| true).ok_or(Fault::Abandoned)
     }
 
     /// Finds where an account is open, or opens it here.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use laniakea_config::PasswordScheme;
 use metrics::{counter, histogram};
 use parking_lot::Mutex;
 use tokio::{sync::Semaphore, time::timeout};
@@ -46,7 +47,7 @@ impl Checker {
             threads: Arc::new(Semaphore::new(threads)),
             queue: Semaphore::new(WAITING_MAX),
             proofs: Mutex::new(Proofs::new(rand::random())),
-            sample: ArcSwap::from_pointee(hash_password(&Secret::new(b"nobody".to_vec()))),
+            sample: ArcSwap::from_pointee(hash_password(&Secret::new(b"nobody".to_vec()), PasswordScheme::Argon2)),
         }
     }
 
@@ -130,7 +131,7 @@ mod tests {
     async fn a_second_login_is_remembered_and_a_new_hash_forgets_it() {
         let checker = Checker::new();
         let account = AccountId(Uuid::from_u128(1));
-        let stored = vec![hash_password(&secret("pw"))];
+        let stored = vec![hash_password(&secret("pw"), PasswordScheme::Argon2)];
         assert!(checker.check(account, &secret("pw"), &stored).await.unwrap());
         let start = Instant::now();
         for _ in 0..100 {
@@ -139,14 +140,19 @@ mod tests {
         assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
         assert!(!checker.check(account, &secret("no"), &stored).await.unwrap());
         assert!(!checker.check(account, &secret(""), &stored).await.unwrap());
-        assert!(!checker.check(account, &secret("pw"), &[hash_password(&secret("new"))]).await.unwrap());
+        assert!(
+            !checker
+                .check(account, &secret("pw"), &[hash_password(&secret("new"), PasswordScheme::Argon2)])
+                .await
+                .unwrap()
+        );
         assert!(!checker.check(account, &secret("pw"), &[]).await.unwrap());
     }
 
     #[tokio::test]
     async fn nobody_costs_what_somebody_costs() {
         let checker = Checker::new();
-        let stored = [hash_password(&secret("pw"))];
+        let stored = [hash_password(&secret("pw"), PasswordScheme::Argon2)];
         let account = AccountId(Uuid::from_u128(1));
         assert!(checker.check(account, &secret("pw"), &stored).await.unwrap());
         let time = |start: Instant| start.elapsed().as_secs_f64();

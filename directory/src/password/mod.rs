@@ -9,6 +9,8 @@
 mod checker;
 mod proofs;
 mod scheme;
+mod scram;
 
 pub(crate) use checker::Checker;
 pub use scheme::{has_scheme, hash_password, verify};
+pub use scram::{ScramKeys, ScramShape};

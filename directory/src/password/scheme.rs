@@ -10,12 +10,13 @@ use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use hmac::{Hmac, KeyInit, Mac};
+use laniakea_config::PasswordScheme;
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use subtle::ConstantTimeEq;
 
+use super::scram::{ScramKeys, scram_of_password};
 use crate::name::Secret;
 
 /// Longer values are not hashes but mistakes.
@@ -30,16 +31,24 @@ const ARGON2_NEW_PASSES: u32 = 3;
 const SALT_BYTES: usize = 16;
 
 /// Base64 as directories hold it: with or without padding.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Makes the form in which a new password is stored: `{ARGON2}` (Argon2id). Slow on purpose.
+/// Makes the form in which a new password is stored. Slow on purpose.
 #[must_use]
-pub fn hash_password(password: &Secret) -> String {
+pub fn hash_password(password: &Secret, scheme: PasswordScheme) -> String {
+    match scheme {
+        PasswordScheme::Argon2 => hash_argon2(password),
+        PasswordScheme::Scram => scram_of_password(password),
+    }
+}
+
+/// Argon2id.
+fn hash_argon2(password: &Secret) -> String {
     let salt: [u8; SALT_BYTES] = rand::random();
     let hashed = Params::new(ARGON2_NEW_KIB, ARGON2_NEW_PASSES, 1, None)
         .map(|params| Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
@@ -69,8 +78,14 @@ pub fn verify(stored: &str, password: &Secret) -> bool {
     }
     let unsaid = if stored.starts_with('$') { "CRYPT" } else { "CLEARTEXT" };
     let (scheme, value) = split_scheme(stored).unwrap_or((unsaid, stored));
-    let password = password.expose();
     match scheme.to_ascii_uppercase().as_str() {
+        "SCRAM-SHA-256" => ScramKeys::of_value(value).is_some_and(|keys| keys.are_of(password)),
+        scheme => verify_bytes(scheme, value, password.expose()),
+    }
+}
+
+fn verify_bytes(scheme: &str, value: &str, password: &[u8]) -> bool {
+    match scheme {
         "ARGON2" | "ARGON2I" | "ARGON2ID" => verify_argon2(value, password),
         "SSHA512" | "SHA512" => verify_digest::<Sha512>(value, password),
         "SSHA384" | "SHA384" => verify_digest::<Sha384>(value, password),
@@ -81,14 +96,13 @@ pub fn verify(stored: &str, password: &Secret) -> bool {
         "PBKDF2-SHA512" | "PBKDF2_SHA512" => verify_pbkdf2::<64>(value, password, pbkdf2::pbkdf2_hmac::<Sha512>),
         "PBKDF2" | "PBKDF2-SHA1" => verify_pbkdf2::<20>(value, password, pbkdf2::pbkdf2_hmac::<Sha1>),
         "CRYPT" => verify_crypt(value, password),
-        "SCRAM-SHA-256" => verify_scram(value, password),
         "CLEARTEXT" | "PLAIN" => equal(value.as_bytes(), password),
         _ => false,
     }
 }
 
 /// Splits `{SCHEME}value`, or RFC 5803's `SCRAM-SHA-256$value`.
-fn split_scheme(stored: &str) -> Option<(&str, &str)> {
+pub(super) fn split_scheme(stored: &str) -> Option<(&str, &str)> {
     if let Some(value) = stored.strip_prefix("SCRAM-SHA-256$") {
         return Some(("SCRAM-SHA-256", value));
     }
@@ -140,27 +154,6 @@ fn verify_crypt(value: &str, password: &[u8]) -> bool {
         Some("$2b" | "$2a" | "$2y") => bcrypt::verify(password, value).unwrap_or(false),
         _ => false,
     }
-}
-
-/// RFC 5803 (`rounds:salt$stored:server`) and Dovecot's `rounds,salt,stored,server`: does the password give StoredKey?
-///
-/// SASLprep (RFC 5802 §2.2) is left out: it changes no printable US-ASCII password.
-fn verify_scram(value: &str, password: &[u8]) -> bool {
-    let fields: Vec<&str> = value.split([':', '$', ',']).collect();
-    let [rounds, salt, stored_key, _server_key] = fields.as_slice() else { return false };
-    let (Ok(rounds), Ok(salt), Ok(stored_key)) = (rounds.parse(), BASE64.decode(salt), BASE64.decode(stored_key))
-    else {
-        return false;
-    };
-    if !(1..=PBKDF2_ROUNDS_MAX).contains(&rounds) {
-        return false;
-    }
-    // RFC 5802 §3: StoredKey = H(HMAC(Hi(password, salt, i), "Client Key")).
-    let salted: [u8; 32] = pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, &salt, rounds);
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&salted) else { return false };
-    mac.update(b"Client Key");
-    let client_key = mac.finalize().into_bytes();
-    equal(&Sha256::digest(client_key), &stored_key)
 }
 
 fn equal(a: &[u8], b: &[u8]) -> bool {

@@ -201,6 +201,7 @@ fn open_context(settings: &EmbeddedDirectory, start_tls: bool) -> Result<Context
         base: Dn::parse(&settings.base)?,
         admin: Dn::parse(&settings.admin_dn)?,
         admin_password,
+        new_passwords: settings.new_passwords,
         start_tls,
     })
 }
@@ -261,5 +262,6 @@ pub fn load(
     let unix_seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let stamp = Stamp { unix_seconds, who: settings.admin_dn.clone() };
     let database = settings.data.join(DATABASE_FILE);
-    Load { data: &settings.data, database: &database, base: &base, frame, stamp }.run(entries, told)
+    let new_passwords = settings.new_passwords;
+    Load { data: &settings.data, database: &database, base: &base, frame, stamp, new_passwords }.run(entries, told)
 }

@@ -141,6 +141,7 @@ impl Server {
             entries_max: 1000,
             timeout: Duration::from_secs(3),
             connections: 2,
+            new_passwords: Default::default(),
             embedded: None,
         }
     }

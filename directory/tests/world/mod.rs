@@ -40,6 +40,7 @@ impl World {
         std::fs::write(path("admin"), format!("{PASSWORD}\n")).unwrap();
         let tls = certificate(folder.path().into());
         let settings = EmbeddedDirectory {
+            new_passwords: Default::default(),
             listen: "127.0.0.1:0".parse().unwrap(),
             listen_tls: Some("127.0.0.1:0".parse().unwrap()),
             data: path("data"),
@@ -104,6 +105,7 @@ impl World {
             entries_max: 1000,
             timeout: std::time::Duration::from_secs(3),
             connections: 2,
+            new_passwords: Default::default(),
             embedded: None,
         }
     }

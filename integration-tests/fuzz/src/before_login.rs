@@ -2,10 +2,18 @@
 
 use std::time::Instant;
 
+use laniakea_backend::proof::ScramServer;
+use laniakea_config::Mechanism;
+use laniakea_directory::{ScramKeys, ScramShape};
 use laniakea_router::{
     handoff::TlsFacts,
     session::{
         Fault, ImapLogin, Input, LoginOutcome, LoginRequest, Output, Peer, Pop3Login, Protection, Session, Settings,
+        SubmissionLogin,
+    },
+    wire::{
+        sasl::{Credentials, Proof},
+        scram::ClientFirst,
     },
 };
 
@@ -21,12 +29,33 @@ pub(crate) fn pop3(bytes: &[u8]) {
     log_in(Pop3Login::new, bytes);
 }
 
+/// Submission until the account is known.
+pub(crate) fn submission(bytes: &[u8]) {
+    log_in(SubmissionLogin::new, bytes);
+}
+
+/// The messages of an exchange, as they are inside their base64.
+pub(crate) fn sasl(bytes: &[u8]) {
+    for mechanism in Mechanism::ALL {
+        if let Ok(Credentials { name, .. }) = Credentials::of_exchange(mechanism, bytes) {
+            assert!(!name.is_empty() && !name.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+        }
+    }
+    let keys = ScramKeys::made_up(b"secret", b"eve", ScramShape::default());
+    let Ok(first) = ClientFirst::parse(bytes) else { return };
+    assert!(bytes.ends_with(first.bare.as_bytes()), "what is signed is what was sent");
+    let (server, challenge) = ScramServer::begin(&first, keys, "ours");
+    assert!(challenge.starts_with(&format!("r={}ours,", first.nonce)));
+    assert_eq!(server.finish(bytes), None, "nobody has no proof");
+}
+
 fn log_in<S: Session>(begin: fn(Instant, Settings) -> S, bytes: &[u8]) {
     let kind = bytes.len() % 6;
     let protection = if kind < 3 { Protection::Offered } else { Protection::Required };
     let peer = if kind.is_multiple_of(3) { Peer::Router } else { Peer::Client };
     let mut now = Instant::now();
-    let mut session = begin(now, Settings::new("mail.example.org", protection, peer));
+    let mechanisms = Mechanism::ALL.into();
+    let mut session = begin(now, Settings { mechanisms, ..Settings::new("mail.example.org", protection, peer) });
     let mut refusals = kind;
     let mut sent = Vec::new();
     for packet in packets(bytes) {
@@ -39,6 +68,7 @@ fn log_in<S: Session>(begin: fn(Instant, Settings) -> S, bytes: &[u8]) {
                 Some(Output::Login(request)) => {
                     check_request(&request);
                     let outcome = match refusals {
+                        _ if !request.is_repeatable() => LoginOutcome::Challenge(bytes.to_vec()),
                         0 => LoginOutcome::Accepted { capabilities: None, text: "welcome".to_owned() },
                         _ => LoginOutcome::Refused(Fault::BadCredentials),
                     };
@@ -50,6 +80,12 @@ fn log_in<S: Session>(begin: fn(Instant, Settings) -> S, bytes: &[u8]) {
                         session.handle(now, Input::Tick);
                     }
                 }
+                // The exchange goes on for as long as the client likes.
+                Some(Output::Answer(answer)) => {
+                    let challenge = LoginOutcome::Challenge(answer.expose().to_vec());
+                    session.handle(now, Input::Login(challenge));
+                }
+                Some(Output::Abandon) => session.handle(now, Input::Login(LoginOutcome::Refused(Fault::Abandoned))),
                 Some(Output::Close) => return,
                 None => break,
             }
@@ -70,7 +106,8 @@ fn check_request(request: &LoginRequest) {
     for name in names.into_iter().flatten() {
         assert!(!name.chars().any(char::is_control), "a control character in {name:?}");
     }
-    let secret = request.secret.expose();
+    let Proof::Password(secret) = &request.proof else { return };
+    let secret = secret.expose();
     assert!(!secret.is_empty(), "an empty password proves nothing");
     assert!(!secret.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "a line break in a password");
 }

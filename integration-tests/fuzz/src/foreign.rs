@@ -1,5 +1,6 @@
 //! Logins at servers of other kinds, where it is the server that may say anything.
 
+use laniakea_config::Mechanism;
 use laniakea_directory::{LoginName, Secret};
 use laniakea_router::{
     handoff::SessionId,
@@ -7,6 +8,7 @@ use laniakea_router::{
         LoginRequest,
         foreign::{Approach, ForeignLogin, ImapForeign, Input, Introduction, Output, Pop3Foreign, Verdict},
     },
+    wire::sasl::Proof,
 };
 
 use crate::{before_login::check_lines, packets};
@@ -29,13 +31,18 @@ fn log_in<S: ForeignLogin>(begin: fn(Approach) -> S, bytes: &[u8]) {
     let kind = bytes.len();
     let start_tls = kind.is_multiple_of(2);
     let loopback = ([127, 0, 0, 1], 143).into();
+    // A password, or an exchange that the server may prolong as it likes.
+    let proof = match kind % 5 {
+        0 => Proof::Exchange { mechanism: Mechanism::ScramSha256, message: Secret::new(SECRET.to_vec()) },
+        _ => Proof::Password(Secret::new(SECRET.to_vec())),
+    };
     let introduction = Introduction { client: loopback, local: loopback, session: SessionId(7), ttl: 4 };
     let mut machine = begin(Approach {
         request: LoginRequest {
             tag: "a1".to_owned(),
             login,
             authzid: None,
-            secret: Secret::new(SECRET.to_vec()),
+            proof,
             claims: Default::default(),
             hello: None,
         },
@@ -56,6 +63,7 @@ fn log_in<S: ForeignLogin>(begin: fn(Approach) -> S, bytes: &[u8]) {
                     is_inside_tls = true;
                     machine.handle(Input::TlsDone);
                 }
+                Output::Ask(_) => machine.handle(Input::Answer(&Secret::new(b"an answer".to_vec()))),
                 Output::End(Verdict::LoggedIn { reply_lines, .. }) => {
                     assert!(is_inside_tls);
                     return check_lines(&reply_lines);

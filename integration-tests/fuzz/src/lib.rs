@@ -26,6 +26,8 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "imap-prelogin", run: before_login::imap, dialogues: &["imap-prelogin", "imap"] },
     Target { name: "pop3-prelogin", run: before_login::pop3, dialogues: &["pop3-prelogin", "pop3"] },
+    Target { name: "submission-prelogin", run: before_login::submission, dialogues: &["submission-prelogin"] },
+    Target { name: "sasl", run: before_login::sasl, dialogues: &[] },
     Target { name: "imap-foreign", run: foreign::imap, dialogues: &["imap-foreign"] },
     Target { name: "pop3-foreign", run: foreign::pop3, dialogues: &["pop3-foreign"] },
     Target { name: "imap", run: after_login::imap, dialogues: &["imap", "imap-prelogin"] },

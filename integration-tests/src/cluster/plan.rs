@@ -137,6 +137,7 @@ pub fn write(folder: &Path, plan: &Plan, front: IpAddr, members: &[(String, IpAd
         }],
         foreign: Vec::new(),
         smarthost: None,
+        sasl: Default::default(),
         limits: Limits {
             message_bytes_max: 50 << 20,
             recipients_max: 1_000,
@@ -196,7 +197,9 @@ fn directory(folder: &Path, front: IpAddr, tls: &TlsSettings) -> DirectorySettin
         entries_max: 100_000,
         timeout: Duration::from_secs(3),
         connections: 2,
+        new_passwords: Default::default(),
         embedded: Some(EmbeddedDirectory {
+            new_passwords: Default::default(),
             listen,
             listen_tls: None,
             data: folder.join("directory"),
@@ -230,7 +233,7 @@ pub async fn provision(config: &Config, accounts: u32) -> Result<()> {
     let cluster = config.clusters.first().context("no cluster")?;
     let members = cluster.members.iter().map(|member| member.handoff.to_string()).collect();
     admin.put_cluster(&ClusterRecord { name: ClusterName::new(CLUSTER), members }).await?;
-    let hashed = hash_password(&Secret::new(PASSWORD.as_bytes().to_vec()));
+    let hashed = hash_password(&Secret::new(PASSWORD.as_bytes().to_vec()), Default::default());
     let entry = |number| -> Result<NewAccount> {
         let text = account(number);
         Ok(NewAccount {

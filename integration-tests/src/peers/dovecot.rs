@@ -65,6 +65,7 @@ impl Dovecot {
         write!(
             config,
             "protocols = imap pop3 lmtp sieve\n\
+             auth_mechanisms = plain login scram-sha-256\n\
              mail_location = maildir:~/Maildir\n\
              login_trusted_networks = 127.0.0.0/8\n\
              login_log_format_elements = user=<%u> rip=%r rport=%a session=<%{{session}}>\n\

@@ -12,7 +12,7 @@ use super::{
     arrival::receive,
     listener::{Admission, NetworkPlace},
     mail,
-    prelogin::{Event, PreLogin, accept_tls},
+    prelogin::{Event, PreLogin, Prover, accept_tls},
     reach::{Reached, reach},
     splice::{Ended, Pair, SpliceReport, splice_until},
 };
@@ -96,7 +96,7 @@ async fn forward(established: Established, context: &RouterContext) {
 }
 
 /// A session before login that a router serves.
-trait Front: Session + Sized {
+trait Front: Session + Send + Sized {
     const PROTOCOL: Protocol;
 
     fn begin(now: Instant, settings: Settings) -> Self;
@@ -141,6 +141,7 @@ async fn log_in<S: Front>(
     settings.believes_claims = client.is_believed;
     settings.message_bytes_max = context.limits.message_bytes_max;
     settings.login_within = context.limits.login;
+    settings.mechanisms = context.mechanisms.clone();
     settings.failures_before = context.suspicion.lock().failures(Instant::now(), client.address.ip());
     let prelogin = PreLogin::new(stream, S::begin(Instant::now(), settings), Some(context.tls.clone()))
         .until(context.shutdown.clone());
@@ -164,9 +165,9 @@ async fn converse<S: Front>(
     let mut member = None;
     loop {
         match prelogin.run().await {
-            Event::Login(waiting, request) => {
+            Event::Login(mut waiting, request) => {
                 let preamble = client.claimed(&request.claims).preamble(protocol, waiting.tls_facts());
-                let outcome = match try_login(context, &preamble, &request).await {
+                let outcome = match try_login(context, &preamble, &request, &mut waiting).await {
                     Ok(mut reached) => {
                         let lines = mem::take(&mut reached.reply_line);
                         member = Some(reached);
@@ -183,9 +184,14 @@ async fn converse<S: Front>(
 }
 
 /// Tries one login and counts it.
-async fn try_login(context: &RouterContext, preamble: &Preamble, request: &LoginRequest) -> Result<Reached, Fault> {
+async fn try_login(
+    context: &RouterContext,
+    preamble: &Preamble,
+    request: &LoginRequest,
+    prover: &mut impl Prover,
+) -> Result<Reached, Fault> {
     let began = Instant::now();
-    let result = reach(context, preamble, request).await;
+    let result = reach(context, preamble, request, prover).await;
     let protocol = preamble.protocol.as_str();
     let outcome = result.as_ref().map_or_else(|fault| fault.as_str(), |_| "logged-in");
     metrics::counter!("laniakea_router_logins_total", "protocol" => protocol, "outcome" => outcome).increment(1);

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use laniakea_config::Limits;
+use laniakea_config::{Limits, Mechanism};
 use laniakea_directory::{AccountId, AccountRecord, ClusterName, ClusterRecord, Directory, LoginName, Secret, Status};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -27,6 +27,7 @@ use crate::{
     },
     handoff::{Moved, Preamble, Ticket, TicketKey},
     session::Protection,
+    wire::sasl::{Proof, encode},
 };
 
 const KEY: [u8; 32] = [5; 32];
@@ -77,19 +78,30 @@ impl FakeMember {
             stream.write_all(greeting.as_bytes()).await.unwrap();
             return echo(stream, Vec::new()).await;
         }
-        let settings = Settings::new("member", Protection::Plain, Peer::Router);
+        let mechanisms = Mechanism::ALL.into();
+        let settings = Settings { mechanisms, ..Settings::new("member", Protection::Plain, Peer::Router) };
         let mut prelogin = PreLogin::new(stream, S::begin(Instant::now(), settings), None);
         loop {
             match prelogin.run().await {
-                Event::Login(waiting, request) => prelogin = waiting.answer(self.verdict(&request, &key)),
+                Event::Login(mut waiting, request) => {
+                    let verdict = self.verdict(&request, &key, &mut waiting).await;
+                    prelogin = waiting.answer(verdict);
+                }
                 Event::LoggedIn(stream, forward) => return echo(stream, forward.unread).await,
                 Event::Over => return,
             }
         }
     }
 
-    fn verdict(&self, request: &LoginRequest, key: &TicketKey) -> LoginOutcome {
-        if request.secret.expose() != b"wonder" || request.login.as_str() != "eve" {
+    async fn verdict(&self, request: &LoginRequest, key: &TicketKey, prover: &mut impl Prover) -> LoginOutcome {
+        let is_right = match &request.proof {
+            Proof::Password(secret) => secret.expose() == b"wonder",
+            Proof::Exchange { .. } => {
+                let proof = prover.ask(b"salt").await;
+                proof.is_some_and(|proof| proof.expose() == b"proof") && prover.ask(b"signature").await.is_some()
+            }
+        };
+        if !is_right || request.login.as_str() != "eve" {
             return LoginOutcome::Refused(Fault::BadCredentials);
         }
         match *self.owner.lock().unwrap() {
@@ -130,6 +142,10 @@ struct Rig {
 
 impl Rig {
     async fn new(members: &[SocketAddr], proxy_from: &[&str]) -> Self {
+        Self::offering(&Mechanism::ALWAYS, members, proxy_from).await
+    }
+
+    async fn offering(mechanisms: &[Mechanism], members: &[SocketAddr], proxy_from: &[&str]) -> Self {
         let cluster = ClusterRecord {
             name: ClusterName::new("cluster-1"),
             members: members.iter().map(SocketAddr::to_string).collect(),
@@ -160,6 +176,7 @@ impl Rig {
             directory,
             foreign: Default::default(),
             smarthost: Default::default(),
+            mechanisms: mechanisms.into(),
             tls: ServerTls::load(&files.settings()).unwrap(),
             memory: mail::Budget::new(limits.memory_bytes_max),
             limits,
@@ -294,6 +311,78 @@ async fn moved_is_followed_with_its_ticket_and_remembered() {
     let seen = owner.seen.lock().unwrap().clone();
     assert_eq!(seen.iter().map(|preamble| preamble.hops).collect::<Vec<_>>(), [1, 0]);
     assert_eq!(seen[0].session, member.seen.lock().unwrap()[0].session);
+}
+
+#[tokio::test]
+async fn an_exchange_is_relayed_message_by_message_and_ends_at_the_owner() {
+    let (member, owner) = (FakeMember::start().await, FakeMember::start().await);
+    *member.owner.lock().unwrap() = Some(owner.address);
+    let rig = Rig::offering(&Mechanism::ALL, &[member.address], &[]).await;
+    let first = encode(b"n,,n=eve,r=nonce");
+    let (salt, proof, signature) = (encode(b"salt"), encode(b"proof"), encode(b"signature"));
+    for (service, tag) in [(Service::Imap, "a1 AUTHENTICATE"), (Service::Pop3, "AUTH")] {
+        let mut client = rig.connect(service).await;
+        client.hears_greeting().await;
+        client.says(&format!("{tag} SCRAM-SHA-256 {}\r\n", *first)).await.unwrap();
+        client.hears(&format!("+ {}", *salt)).await;
+        client.says(&format!("{}\r\n", *proof)).await.unwrap();
+        client.hears(&format!("+ {}", *signature)).await;
+        client.says("\r\nNEXT\r\n").await.unwrap();
+        client.hears(if service == Service::Imap { "a1 OK [CAPABILITY IMAP4rev1] eve" } else { "+OK eve" }).await;
+        client.hears("NEXT").await;
+        // The second client goes to the owner at once.
+        member.owner.lock().unwrap().take();
+    }
+}
+
+#[tokio::test]
+async fn who_gives_an_exchange_up_may_log_in_in_another_way() {
+    let member = FakeMember::start().await;
+    let rig = Rig::offering(&Mechanism::ALL, &[member.address], &[]).await;
+    let mut client = rig.connect(Service::Imap).await;
+    client.hears_greeting().await;
+    let first = encode(b"n,,n=eve,r=nonce");
+    for (answer, reply) in [("*", "a1 BAD authentication cancelled"), ("!", "a1 BAD malformed response")] {
+        client.says(&format!("a1 AUTHENTICATE SCRAM-SHA-256 {}\r\n", *first)).await.unwrap();
+        client.hears(&format!("+ {}", *encode(b"salt"))).await;
+        // What is behind it in the packet waits for the end of the exchange.
+        client.says(&format!("{answer}\r\na2 NOOP\r\n")).await.unwrap();
+        client.hears(reply).await;
+        client.hears("a2 OK done").await;
+    }
+    client.says("a3 LOGIN eve wonder\r\n").await.unwrap();
+    client.hears("a3 OK [CAPABILITY IMAP4rev1] eve").await;
+}
+
+#[tokio::test]
+async fn a_member_that_is_lost_in_an_exchange_makes_nobody_else_go_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = FakeMember::start().await;
+    let rig = Rig::offering(&Mechanism::ALL, &[listener.local_addr().unwrap(), other.address], &[]).await;
+    *other.owner.lock().unwrap() = Some(listener.local_addr().unwrap());
+    let lost = tokio::spawn(async move {
+        let mut tcp = listener.accept().await.unwrap().0;
+        receive_preamble(&mut tcp).await.unwrap();
+        tcp.write_all(b"* OK [CAPABILITY IMAP4rev1] member ready\r\n+ c2FsdA==\r\n").await.unwrap();
+        let mut line = String::new();
+        // Its first line is the command, its second the answer.
+        let mut tcp = BufReader::new(tcp);
+        for _ in 0..2 {
+            tcp.read_line(&mut line).await.unwrap();
+        }
+    });
+    let mut client = rig.connect(Service::Imap).await;
+    client.hears_greeting().await;
+    client.says(&format!("a1 AUTHENTICATE SCRAM-SHA-256 {}\r\n", *encode(b"n,,n=eve,r=nonce"))).await.unwrap();
+    client.hears("+ c2FsdA==").await;
+    client.says("cHJvb2Y=\r\n").await.unwrap();
+    if lost.is_finished() || other.seen.lock().unwrap().is_empty() {
+        client.hears("a1 NO [UNAVAILABLE] temporarily unavailable, try again").await;
+        assert!(other.seen.lock().unwrap().is_empty());
+    } else {
+        // The plan began with the other one, which asked and got its proof.
+        client.hears(&format!("+ {}", *encode(b"signature"))).await;
+    }
 }
 
 #[tokio::test]

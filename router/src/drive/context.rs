@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
-use laniakea_config::{Config, Limits};
+use laniakea_config::{Config, Limits, Mechanism};
 use laniakea_directory::Directory;
 use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -37,6 +37,8 @@ pub struct RouterContext {
     pub foreign: ArcSwap<ForeignServers>,
     /// Who takes mail for other sites, if anybody.
     pub smarthost: ArcSwapOption<Smarthost>,
+    /// How clients may log in.
+    pub mechanisms: Arc<[Mechanism]>,
     /// Certificates.
     pub tls: ServerTls,
     /// Bounds on what one client may ask.

@@ -10,17 +10,22 @@ use std::{
     time::{Duration, Instant},
 };
 
+use laniakea_directory::Secret;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout_at,
 };
+use zeroize::Zeroizing;
 
 use super::{Handoffs, Stream};
 use crate::{
     handoff::{Moved, Preamble, Protocol, SessionId},
     route::LOST_AFTER,
     session::{Fault, LoginRequest, smtp::Hello},
-    wire::line::LineBuffer,
+    wire::{
+        line::LineBuffer,
+        sasl::{decode, encode},
+    },
 };
 
 /// How long a member may take to greet. A process that runs greets at once; one that is frozen never does.
@@ -45,6 +50,8 @@ pub enum MemberLogin {
         /// What the member sent behind them.
         unread: Vec<u8>,
     },
+    /// The member wants to hear more of the client.
+    Asks(Asking),
     /// Another member has the account.
     Moved(Moved),
     /// No.
@@ -54,6 +61,28 @@ pub enum MemberLogin {
         /// The member's words, without their CRLF.
         reply_line: String,
     },
+}
+
+/// A member that waits for the client's next message.
+#[derive(Debug)]
+pub struct Asking {
+    /// What it says to the client.
+    pub challenge: Vec<u8>,
+    conversation: Conversation,
+}
+
+impl Asking {
+    /// Passes the client's answer on.
+    ///
+    /// # Errors
+    ///
+    /// If the member cannot be reached any more.
+    pub async fn answer(self, answer: &Secret) -> Result<MemberLogin, DialError> {
+        let mut member = self.conversation;
+        let line = Zeroizing::new(format!("{}\r\n", *encode(answer.expose())));
+        member.stream.write_all(line.as_bytes()).await.map_err(DialError::of)?;
+        member.verdict().await
+    }
 }
 
 /// Why a member gave no answer.
@@ -121,25 +150,14 @@ pub async fn imap_to_member(
     request: &LoginRequest,
 ) -> Result<MemberLogin, DialError> {
     let tag = &request.tag;
-    let plain = request.plain();
-    let command = format!("{tag} AUTHENTICATE PLAIN {}\r\n", *plain);
-    let mut member = Conversation::begin(handoffs, member, preamble, &command).await?;
+    let (mechanism, initial) = request.initial();
+    let command = Zeroizing::new(format!("{tag} AUTHENTICATE {} {}\r\n", mechanism.name(), *initial));
+    let mut member = Conversation::begin(handoffs, member, preamble, tag, &command).await?;
     let greeting = member.greeting(preamble).await?;
-    if let Some(verdict) = imap_greeting(&greeting, preamble, tag)? {
-        return Ok(member.end(verdict));
+    match imap_greeting(&greeting, preamble, tag)? {
+        Some(verdict) => Ok(member.end(verdict)),
+        None => member.verdict().await,
     }
-    for _ in 0..LINES_MAX {
-        let line = member.line().await?;
-        let Some(reply) = line.strip_prefix(tag.as_str()).and_then(|rest| rest.strip_prefix(' ')) else {
-            // Untagged lines are capabilities and the like: the verdict repeats what matters.
-            if line.starts_with("* ") {
-                continue;
-            }
-            return Err(DialError::Protocol);
-        };
-        return Ok(member.end(imap_reply(reply, &line)?));
-    }
-    Err(DialError::Protocol)
 }
 
 /// Logs in over POP3.
@@ -153,15 +171,14 @@ pub async fn pop3_to_member(
     preamble: &Preamble,
     request: &LoginRequest,
 ) -> Result<MemberLogin, DialError> {
-    let plain = request.plain();
-    let command = format!("AUTH PLAIN {}\r\n", *plain);
-    let mut member = Conversation::begin(handoffs, member, preamble, &command).await?;
+    let (mechanism, initial) = request.initial();
+    let command = Zeroizing::new(format!("AUTH {} {}\r\n", mechanism.name(), *initial));
+    let mut member = Conversation::begin(handoffs, member, preamble, "", &command).await?;
     let greeting = member.greeting(preamble).await?;
     if preamble.ticket.is_some() || !greeting.starts_with("+OK") {
         return Ok(member.end(pop3_reply(&greeting)?));
     }
-    let line = member.line().await?;
-    Ok(member.end(pop3_reply(&line)?))
+    member.verdict().await
 }
 
 /// Logs in for submission (RFC 4954). The member is one of our own: it takes commands before its greeting.
@@ -175,26 +192,19 @@ pub async fn submission_to_member(
     preamble: &Preamble,
     request: &LoginRequest,
 ) -> Result<MemberLogin, DialError> {
-    let plain = request.plain();
+    let (mechanism, initial) = request.initial();
     let (verb, name) = match &request.hello {
         Some(Hello { name, extended: false }) => ("HELO", name.as_str()),
         Some(Hello { name, extended: true }) => ("EHLO", name.as_str()),
         None => return Err(DialError::Protocol),
     };
-    let command = format!("{verb} {name}\r\nAUTH PLAIN {}\r\n", *plain);
-    let mut member = Conversation::begin(handoffs, member, preamble, &command).await?;
+    let command = Zeroizing::new(format!("{verb} {name}\r\nAUTH {} {}\r\n", mechanism.name(), *initial));
+    let mut member = Conversation::begin(handoffs, member, preamble, "", &command).await?;
     let greeting = member.greeting(preamble).await?;
     if !greeting.starts_with("220 ") {
         return Err(DialError::Protocol);
     }
-    for _ in 0..LINES_MAX {
-        let line = member.line().await?;
-        if line.starts_with("250") {
-            continue;
-        }
-        return Ok(member.end(submission_reply(line)));
-    }
-    Err(DialError::Protocol)
+    member.verdict().await
 }
 
 /// Asks a member for its greeting, and for nothing else.
@@ -214,7 +224,7 @@ pub async fn probe(handoffs: &Handoffs, member: SocketAddr) -> Result<(), DialEr
         hops: 0,
         ticket: None,
     };
-    let mut member = Conversation { stream, lines: LineBuffer::new(LINE_BYTES_MAX) };
+    let mut member = Conversation::over(stream, preamble.protocol, "");
     let command = [preamble.encode().as_slice(), b"probe LOGOUT\r\n"].concat();
     member.stream.write_all(&command).await.map_err(DialError::of)?;
     member.greeting(&preamble).await.map(drop)
@@ -222,6 +232,7 @@ pub async fn probe(handoffs: &Handoffs, member: SocketAddr) -> Result<(), DialEr
 
 /// What a line decides.
 enum Verdict {
+    Asks(Vec<u8>),
     LoggedIn { reply_line: String },
     Moved(Moved),
     Refused { fault: Fault, reply_line: String },
@@ -243,6 +254,24 @@ fn imap_greeting(line: &str, preamble: &Preamble, tag: &str) -> Result<Option<Ve
     }
 }
 
+/// Reads a line before the verdict, or the verdict itself.
+fn imap_line(tag: &str, line: &str) -> Result<Option<Verdict>, DialError> {
+    if let Some(challenge) = line.strip_prefix("+ ") {
+        return asks(challenge).map(Some);
+    }
+    match line.strip_prefix(tag).and_then(|rest| rest.strip_prefix(' ')) {
+        Some(reply) => imap_reply(reply, line).map(Some),
+        // Untagged lines are capabilities and the like: the verdict repeats what matters.
+        None if line.starts_with("* ") => Ok(None),
+        None => Err(DialError::Protocol),
+    }
+}
+
+fn asks(challenge: &str) -> Result<Verdict, DialError> {
+    let challenge = decode(challenge.as_bytes()).map_err(|_| DialError::Protocol)?;
+    Ok(Verdict::Asks(challenge.to_vec()))
+}
+
 /// Reads what follows the tag.
 fn imap_reply(reply: &str, line: &str) -> Result<Verdict, DialError> {
     if reply.starts_with("OK ") {
@@ -259,6 +288,9 @@ fn imap_reply(reply: &str, line: &str) -> Result<Verdict, DialError> {
 }
 
 fn pop3_reply(line: &str) -> Result<Verdict, DialError> {
+    if let Some(challenge) = line.strip_prefix("+ ") {
+        return asks(challenge);
+    }
     if line.starts_with("+OK") {
         return Ok(Verdict::LoggedIn { reply_line: format!("{line}\r\n") });
     }
@@ -269,11 +301,17 @@ fn pop3_reply(line: &str) -> Result<Verdict, DialError> {
     }
 }
 
-fn submission_reply(line: String) -> Verdict {
-    if line.starts_with("235 ") {
-        return Verdict::LoggedIn { reply_line: format!("{line}\r\n") };
+fn submission_reply(line: String) -> Result<Option<Verdict>, DialError> {
+    if line.starts_with("250") {
+        return Ok(None);
     }
-    Verdict::Refused { fault: Fault::of_smtp_reply(&line), reply_line: line }
+    if let Some(challenge) = line.strip_prefix("334") {
+        return asks(challenge.trim_start()).map(Some);
+    }
+    if line.starts_with("235 ") {
+        return Ok(Some(Verdict::LoggedIn { reply_line: format!("{line}\r\n") }));
+    }
+    Ok(Some(Verdict::Refused { fault: Fault::of_smtp_reply(&line), reply_line: line }))
 }
 
 /// Reads `[MOVED owner ticket] …`.
@@ -282,9 +320,13 @@ fn moved_in(text: &str) -> Option<Moved> {
 }
 
 /// One connection to a member until its verdict.
+#[derive(Debug)]
 struct Conversation {
     stream: Stream,
     lines: LineBuffer,
+    protocol: Protocol,
+    /// The client's IMAP tag.
+    tag: String,
 }
 
 impl Conversation {
@@ -294,6 +336,7 @@ impl Conversation {
         handoffs: &Handoffs,
         member: SocketAddr,
         preamble: &Preamble,
+        tag: &str,
         command: &str,
     ) -> Result<Self, DialError> {
         let mut stream = handoffs.dial(member).await?;
@@ -303,7 +346,28 @@ impl Conversation {
         }
         // Fits into any socket's buffer, so it needs no deadline.
         stream.write_all(&bytes).await.map_err(DialError::of)?;
-        Ok(Self { stream, lines: LineBuffer::new(LINE_BYTES_MAX) })
+        Ok(Self::over(stream, preamble.protocol, tag))
+    }
+
+    fn over(stream: Stream, protocol: Protocol, tag: &str) -> Self {
+        Self { stream, lines: LineBuffer::new(LINE_BYTES_MAX), protocol, tag: tag.to_owned() }
+    }
+
+    /// Waits for the line that decides, or asks for more.
+    async fn verdict(mut self) -> Result<MemberLogin, DialError> {
+        for _ in 0..LINES_MAX {
+            let line = self.line().await?;
+            let verdict = match self.protocol {
+                Protocol::Pop3 => Some(pop3_reply(&line)?),
+                Protocol::Submission => submission_reply(line)?,
+                // The others have no login of this kind.
+                Protocol::Imap | Protocol::Smtp | Protocol::Lmtp | Protocol::Http => imap_line(&self.tag, &line)?,
+            };
+            if let Some(verdict) = verdict {
+                return Ok(self.end(verdict));
+            }
+        }
+        Err(DialError::Protocol)
     }
 
     async fn greeting(&mut self, preamble: &Preamble) -> Result<String, DialError> {
@@ -330,6 +394,7 @@ impl Conversation {
 
     fn end(self, verdict: Verdict) -> MemberLogin {
         match verdict {
+            Verdict::Asks(challenge) => MemberLogin::Asks(Asking { challenge, conversation: self }),
             Verdict::LoggedIn { reply_line } => MemberLogin::LoggedIn {
                 stream: self.stream,
                 reply_line: reply_line.into_bytes(),

@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use laniakea_directory::Secret;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{timeout, timeout_at},
@@ -39,10 +40,28 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How much of what a client still sends is thrown away meanwhile.
 const LINGER_BYTES_MAX: usize = 2 << 20;
 
+/// Whoever can be asked for the next message of a login.
+pub trait Prover: Send {
+    /// Passes a challenge on and returns the answer; `None` if there will be none.
+    fn ask(&mut self, challenge: &[u8]) -> impl Future<Output = Option<Secret>> + Send;
+}
+
+/// Nobody is there to be asked.
+#[derive(Debug)]
+pub struct Mute;
+
+impl Prover for Mute {
+    async fn ask(&mut self, _challenge: &[u8]) -> Option<Secret> {
+        None
+    }
+}
+
 /// A connection whose account is not known yet.
 pub struct PreLogin<S> {
     stream: Stream,
     session: S,
+    /// Whether the session has nothing more to say.
+    is_over: bool,
     /// For STARTTLS; `None` where it is not on offer.
     tls: Option<ServerTls>,
     /// Cancelled when the process stops; `None` once the session knows.
@@ -63,7 +82,7 @@ impl<S: Session> PreLogin<S> {
     /// Begins; the greeting is sent by [`Self::run`].
     #[must_use]
     pub fn new(stream: Stream, session: S, tls: Option<ServerTls>) -> Self {
-        Self { stream, session, tls, stop: None }
+        Self { stream, session, is_over: false, tls, stop: None }
     }
 
     /// Ends the session, between two logins and with a word, when the process stops.
@@ -89,8 +108,14 @@ impl<S: Session> PreLogin<S> {
     /// Runs until something comes of the connection.
     pub async fn run(mut self) -> Event<S> {
         loop {
+            if self.is_over {
+                close(self.stream).await;
+                return Event::Over;
+            }
             while let Some(output) = self.session.poll() {
                 match output {
+                    // Answers belong to `ask`.
+                    Output::Answer(_) | Output::Abandon => {}
                     Output::Write(bytes) => {
                         if write(&mut self.stream, &bytes).await.is_err() {
                             return Event::Over;
@@ -119,8 +144,9 @@ impl<S: Session> PreLogin<S> {
     async fn read(&mut self) {
         let mut buffer = [0; READ_BYTES];
         let reading = self.stream.read(&mut buffer);
+        let deadline = self.session.deadline();
         let reading = async {
-            match self.session.deadline() {
+            match deadline {
                 Some(deadline) => timeout_at(deadline.into(), reading).await,
                 None => Ok(reading.await),
             }
@@ -142,10 +168,35 @@ impl<S: Session> PreLogin<S> {
     }
 
     async fn start_tls(self) -> Option<Self> {
-        let Self { stream, mut session, tls, stop } = self;
+        let Self { stream, mut session, is_over, tls, stop } = self;
         let stream = accept_tls(tls.as_ref()?, stream).await?;
         session.handle(Instant::now(), Input::TlsDone(stream.tls_facts()?));
-        Some(Self { stream, session, tls, stop })
+        Some(Self { stream, session, is_over, tls, stop })
+    }
+}
+
+impl<S: Session + Send> Prover for PreLogin<S> {
+    async fn ask(&mut self, challenge: &[u8]) -> Option<Secret> {
+        self.session.handle(Instant::now(), Input::Login(LoginOutcome::Challenge(challenge.to_vec())));
+        loop {
+            while let Some(output) = self.session.poll() {
+                match output {
+                    Output::Write(bytes) => {
+                        if write(&mut self.stream, &bytes).await.is_err() {
+                            self.is_over = true;
+                            return None;
+                        }
+                    }
+                    Output::Answer(answer) => return Some(answer),
+                    Output::Close => {
+                        self.is_over = true;
+                        return None;
+                    }
+                    Output::Abandon | Output::Login(_) | Output::StartTls(_) => return None,
+                }
+            }
+            self.read().await;
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::{sleep, sleep_until, timeout_at};
 use super::{
     RouterContext, Stream, foreign,
     login::{DialError, MemberLogin, imap_to_member, pop3_to_member, probe, submission_to_member},
+    prelogin::Prover,
     routes::{Home, RouteError},
 };
 use crate::{
@@ -42,14 +43,19 @@ pub struct Reached {
 /// # Errors
 ///
 /// With what the client is to be told.
-pub async fn reach(context: &RouterContext, preamble: &Preamble, request: &LoginRequest) -> Result<Reached, Fault> {
+pub async fn reach(
+    context: &RouterContext,
+    preamble: &Preamble,
+    request: &LoginRequest,
+    prover: &mut impl Prover,
+) -> Result<Reached, Fault> {
     let (key, id, home) = home_of(context, &request.login).await?;
     match home {
-        Home::Cluster(_, members) => Journey { context, preamble, request, key, members, id }.travel().await,
+        Home::Cluster(_, members) => Journey { context, preamble, request, key, members, id }.travel(prover).await,
         // What its users send is that server's own business.
         Home::Foreign(_) if preamble.protocol == Protocol::Submission => Err(Fault::Unavailable),
         Home::Foreign(host) => match context.foreign.load_full().find(&host) {
-            Ok(server) => foreign::log_in(server, preamble, request).await,
+            Ok(server) => Box::pin(foreign::log_in(server, preamble, request, prover)).await,
             Err(error) => {
                 tracing::warn!(login = %request.login, host, %error, "the account's home is not a cluster of ours");
                 Err(Fault::Unavailable)
@@ -102,7 +108,7 @@ struct Journey<'a> {
 }
 
 impl Journey<'_> {
-    async fn travel(self) -> Result<Reached, Fault> {
+    async fn travel(self, prover: &mut impl Prover) -> Result<Reached, Fault> {
         let routes = &self.context.routes;
         let mut attempts = Attempts::new(Instant::now(), rand::random());
         loop {
@@ -116,7 +122,7 @@ impl Journey<'_> {
                 // Found out since the plan was made; it is tried if it is the last.
                 Next::Dial(target) if self.is_passed_over(target.member) => {}
                 Next::Dial(target) => {
-                    if let Some(end) = self.try_one(target, &mut attempts).await {
+                    if let Some(end) = self.try_one(target, &mut attempts, prover).await {
                         return end;
                     }
                 }
@@ -130,13 +136,33 @@ impl Journey<'_> {
     }
 
     /// Tries one member; `None` if another try is to follow.
-    async fn try_one(&self, target: Target, attempts: &mut Attempts) -> Option<Result<Reached, Fault>> {
+    async fn try_one(
+        &self,
+        target: Target,
+        attempts: &mut Attempts,
+        prover: &mut impl Prover,
+    ) -> Option<Result<Reached, Fault>> {
         let routes = &self.context.routes;
         let (member, by_ticket) = (target.member, target.ticket.is_some());
         let began = Instant::now();
-        let said = timeout_at(attempts.until().into(), self.dial_or_doubt(target)).await.ok()?;
+        let mut said =
+            timeout_at(attempts.until().into(), self.or_doubt(member, Box::pin(self.dial(target)))).await.ok()?;
+        while let Ok(MemberLogin::Asks(asking)) = said {
+            routes.on_reached(member);
+            attempts.on_asked();
+            let Some(answer) = Box::pin(prover.ask(&asking.challenge)).await else {
+                return Some(Err(Fault::Abandoned));
+            };
+            // How long the client takes is not the member's fault.
+            attempts.prolong(Instant::now());
+            said = timeout_at(attempts.until().into(), self.or_doubt(member, Box::pin(asking.answer(&answer))))
+                .await
+                .ok()?;
+        }
         let now = Instant::now();
         match said {
+            // Followed above.
+            Ok(MemberLogin::Asks(_)) => {}
             Ok(MemberLogin::LoggedIn { stream, reply_line, unread }) => {
                 routes.on_reached(member);
                 tracing::info!(login = %self.request.login, %member, "logged in");
@@ -180,9 +206,14 @@ impl Journey<'_> {
         }
     }
 
-    /// Dials, and gives up a member that falls silent in the middle: one that is busy still greets others.
-    async fn dial_or_doubt(&self, target: Target) -> Result<MemberLogin, DialError> {
-        let member = target.member;
+    /// Waits for a member, and gives up one that falls silent in the middle: one that is busy still greets others.
+    ///
+    /// What it waits for is boxed: it has buffers of its own, and would be part of this and of every future around it.
+    async fn or_doubt(
+        &self,
+        member: SocketAddr,
+        answer: impl Future<Output = Result<MemberLogin, DialError>>,
+    ) -> Result<MemberLogin, DialError> {
         let routes = &self.context.routes;
         let doubt = async {
             loop {
@@ -196,7 +227,7 @@ impl Journey<'_> {
         };
         let dialled = async {
             tokio::select! {
-                said = self.dial(target) => said,
+                said = answer => said,
                 error = doubt => Err(error),
             }
         };

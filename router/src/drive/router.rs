@@ -171,6 +171,7 @@ fn prepare(
         directory,
         foreign: ArcSwap::from_pointee(ForeignServers::load(&config.foreign)?),
         smarthost: ArcSwapOption::from_pointee(config.smarthost.as_ref().map(Smarthost::load).transpose()?),
+        mechanisms: config.sasl.offered().into(),
         tls: ServerTls::load(&config.tls)?,
         memory: Budget::new(limits.memory_bytes_max),
         limits,

@@ -29,6 +29,7 @@ fn config(files: &TestTls) -> Config {
             entries_max: 1000,
             timeout: Duration::from_secs(3),
             connections: 1,
+            new_passwords: Default::default(),
             embedded: None,
         },
         tls: files.settings(),
@@ -45,6 +46,7 @@ fn config(files: &TestTls) -> Config {
         clusters: vec![],
         foreign: vec![],
         smarthost: None,
+        sasl: Default::default(),
         limits: Limits {
             message_bytes_max: 1 << 20,
             recipients_max: 10,

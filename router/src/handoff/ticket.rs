@@ -7,6 +7,7 @@ use std::{fmt, io, path::Path, time::Duration};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hmac,
     rand::fill,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -46,7 +47,10 @@ pub struct Ticket {
 pub struct SealedTicket(Vec<u8>);
 
 /// The cluster's key for tickets.
-pub struct TicketKey(LessSafeKey);
+pub struct TicketKey {
+    seal: LessSafeKey,
+    derive: hmac::Key,
+}
 
 /// Why a ticket is not believed, or a key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +88,19 @@ impl TicketKey {
     #[must_use]
     #[expect(clippy::expect_used, reason = "AES-256 takes every key of 32 bytes")]
     pub fn new(key: &[u8; KEY_BYTES]) -> Self {
-        Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("a key of 32 bytes")))
+        Self {
+            seal: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("a key of 32 bytes")),
+            derive: hmac::Key::new(hmac::HMAC_SHA256, key),
+        }
+    }
+
+    /// Derives a secret for another purpose, which tells nothing of the key.
+    #[must_use]
+    pub fn derive(&self, purpose: &[u8]) -> [u8; KEY_BYTES] {
+        let tag = hmac::sign(&self.derive, purpose);
+        let mut secret = [0; KEY_BYTES];
+        secret.iter_mut().zip(tag.as_ref()).for_each(|(byte, source)| *byte = *source);
+        secret
     }
 
     /// Seals a ticket under a fresh random nonce.
@@ -96,7 +112,7 @@ impl TicketKey {
         let mut nonce = [0; NONCE_LEN];
         fill(&mut nonce).map_err(|_| io::Error::other("no randomness"))?;
         let mut text = postcard::to_stdvec(ticket).map_err(|_| TicketError::TooLarge)?;
-        self.0
+        self.seal
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(PURPOSE), &mut text)
             .map_err(|_| TicketError::TooLarge)?;
         let sealed = [&[VERSION], nonce.as_slice(), &text].concat();
@@ -113,7 +129,7 @@ impl TicketKey {
         let (nonce, text) = rest.split_first_chunk::<NONCE_LEN>().ok_or(TicketError::Forged)?;
         let mut text = text.to_vec();
         let plain = self
-            .0
+            .seal
             .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(PURPOSE), &mut text)
             .map_err(|_| TicketError::Forged)?;
         let ticket: Ticket = postcard::from_bytes(plain).map_err(|_| TicketError::Forged)?;

@@ -31,6 +31,8 @@ pub struct Attempts {
     moves: u32,
     refusals: u32,
     is_planned: bool,
+    /// Whether the client has been told something that only the member that said it can go on with.
+    is_asked: bool,
     /// Thousandths of the pauses below.
     pace: u32,
 }
@@ -64,7 +66,16 @@ impl Attempts {
     pub fn new(now: Instant, random: u32) -> Self {
         let until = now + LOGIN_DEADLINE;
         let pace = 800 + random % 400;
-        Self { until, queue: VecDeque::new(), not_before: now, moves: 0, refusals: 0, is_planned: false, pace }
+        Self {
+            until,
+            queue: VecDeque::new(),
+            not_before: now,
+            moves: 0,
+            refusals: 0,
+            is_planned: false,
+            is_asked: false,
+            pace,
+        }
     }
 
     /// Says what to do now.
@@ -78,6 +89,9 @@ impl Attempts {
         if let Some(target) = self.queue.pop_front() {
             return Next::Dial(target);
         }
+        if self.is_asked {
+            return Next::GiveUp;
+        }
         if !self.is_planned {
             return Next::Plan;
         }
@@ -89,6 +103,18 @@ impl Attempts {
     #[must_use]
     pub fn until(&self) -> Instant {
         self.until
+    }
+
+    /// A member has the client asked for more: from now on this login succeeds there, or where that member sends it with a
+    /// ticket, or not at all.
+    pub fn on_asked(&mut self) {
+        self.queue.clear();
+        self.is_asked = true;
+    }
+
+    /// The client has answered: what it took for that does not count.
+    pub fn prolong(&mut self, now: Instant) {
+        self.until = now + LOGIN_DEADLINE;
     }
 
     /// Takes the members to try in this round.
@@ -112,6 +138,9 @@ impl Attempts {
     /// The owner does not take the ticket that another member gave us for it: their clocks may be too far apart. It is asked
     /// again without, and verifies the login itself.
     pub fn on_ticket_refused(&mut self, owner: SocketAddr) {
+        if self.is_asked {
+            return;
+        }
         self.queue.push_front(Target { member: owner, ticket: None });
     }
 
@@ -156,6 +185,20 @@ mod tests {
 
     fn moved(port: u16) -> Moved {
         Moved { owner: member(port), ticket: SealedTicket::from_bytes(b"t").unwrap() }
+    }
+
+    #[test]
+    fn who_was_asked_is_followed_by_ticket_alone() {
+        let now = Instant::now();
+        let mut attempts = Attempts::new(now, EVEN);
+        attempts.on_plan(vec![member(1), member(2)]);
+        assert_eq!(attempts.next(now), dial(1));
+        attempts.on_asked();
+        let moved: Moved = "MOVED 192.0.2.1:3 AAAA".parse().unwrap();
+        attempts.on_moved(now, moved.clone());
+        assert_eq!(attempts.next(now), Next::Dial(Target { member: moved.owner, ticket: Some(moved.ticket) }));
+        attempts.on_ticket_refused(member(3));
+        assert_eq!(attempts.next(now), Next::GiveUp);
     }
 
     #[test]

@@ -3,13 +3,18 @@
 use std::{
     collections::VecDeque,
     fmt::Display,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use laniakea_config::Mechanism;
 use laniakea_directory::LoginName;
 
 use super::{LoginRequest, Output, Peer, Protection, throttle::Throttle};
-use crate::wire::{claims::Claims, sasl::Credentials};
+use crate::wire::{
+    claims::Claims,
+    sasl::{Credentials, Proof},
+};
 
 /// Time from connection to login, whatever happens.
 pub const LOGIN_WITHIN: Duration = Duration::from_secs(60);
@@ -35,6 +40,8 @@ pub struct Settings {
     pub failures_before: u32,
     /// Whether the other end is a proxy that is believed what it says of its client.
     pub believes_claims: bool,
+    /// How clients may log in.
+    pub mechanisms: Arc<[Mechanism]>,
     /// Largest message, which submission announces.
     pub message_bytes_max: u64,
 }
@@ -50,6 +57,7 @@ impl Settings {
             login_within: LOGIN_WITHIN,
             failures_before: 0,
             believes_claims: false,
+            mechanisms: Mechanism::ALWAYS.into(),
             message_bytes_max: 0,
         }
     }
@@ -121,6 +129,11 @@ impl Conduct {
         self.settings.protection != Protection::Required
     }
 
+    /// Names the mechanisms on offer.
+    pub(super) fn mechanisms(&self) -> impl Iterator<Item = &'static str> {
+        self.settings.mechanisms.iter().map(|mechanism| mechanism.name())
+    }
+
     /// Whether TLS can be begun.
     pub(super) fn may_start_tls(&self) -> bool {
         matches!(self.settings.protection, Protection::Offered | Protection::Required)
@@ -133,9 +146,11 @@ impl Conduct {
 /// become an unauthenticated bind (RFC 4513 §5.1.2): they fail like a wrong password, and nobody is asked.
 pub(super) fn login_request(tag: String, credentials: Credentials, claims: &Claims) -> Option<LoginRequest> {
     let login = LoginName::parse(&credentials.name).ok()?;
-    let secret = credentials.secret;
+    let proof = credentials.proof;
     let is_sane = |bytes: &[u8]| !bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
-    if secret.is_empty() || secret.expose().len() > SECRET_BYTES_MAX || !is_sane(secret.expose()) {
+    if let Proof::Password(secret) = &proof
+        && (secret.is_empty() || secret.expose().len() > SECRET_BYTES_MAX || !is_sane(secret.expose()))
+    {
         return None;
     }
     // Whom to act as is a name like any other.
@@ -143,7 +158,7 @@ pub(super) fn login_request(tag: String, credentials: Credentials, claims: &Clai
         None => None,
         Some(authzid) => Some(LoginName::parse(&authzid).ok()?.as_str().to_owned()),
     };
-    Some(LoginRequest { tag, login, authzid, secret, claims: claims.clone(), hello: None })
+    Some(LoginRequest { tag, login, authzid, proof, claims: claims.clone(), hello: None })
 }
 
 #[cfg(test)]
@@ -153,7 +168,8 @@ mod tests {
     use super::*;
 
     fn request(name: &[u8], secret: &[u8]) -> Option<LoginRequest> {
-        let credentials = Credentials { authzid: None, name: name.to_vec(), secret: Secret::new(secret.to_vec()) };
+        let proof = Proof::Password(Secret::new(secret.to_vec()));
+        let credentials = Credentials { authzid: None, name: name.to_vec(), proof };
         login_request("a1".into(), credentials, &Claims::default())
     }
 

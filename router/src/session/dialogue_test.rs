@@ -53,6 +53,7 @@ impl<S: Session> Player for Login<S> {
                 let fault = Fault::ALL.into_iter().find(|fault| fault.as_str() == rest).ok_or("no such fault")?;
                 return self.outcome(LoginOutcome::Refused(fault));
             }
+            "challenge" => return self.outcome(LoginOutcome::Challenge(rest.into())),
             "relay" => return self.outcome(LoginOutcome::Relay(format!("{rest}\r\n").into_bytes())),
             "moved" => {
                 let moved = format!("MOVED {rest}").parse().map_err(|_| "not an owner and a ticket")?;
@@ -69,6 +70,10 @@ impl<S: Session> Player for Login<S> {
             Some(Output::StartTls(_)) => Some(Said::Asks("starttls".into())),
             Some(Output::Close) => Some(Said::Asks("close".into())),
             Some(Output::Login(request)) => Some(Said::Asks(show(&request))),
+            Some(Output::Answer(answer)) => {
+                Some(Said::Asks(format!("answer {}", answer.expose().escape_ascii()).trim_end().to_owned()))
+            }
+            Some(Output::Abandon) => Some(Said::Asks("abandon".into())),
             None => {
                 self.session.as_ref().filter(|session| session.is_logged_in())?;
                 let unread = self.session.take()?.into_forward()?.unread;
@@ -79,7 +84,12 @@ impl<S: Session> Player for Login<S> {
 }
 
 fn show(request: &LoginRequest) -> String {
-    let secret = String::from_utf8_lossy(request.secret.expose()).into_owned();
+    let secret = match &request.proof {
+        Proof::Password(secret) => String::from_utf8_lossy(secret.expose()).into_owned(),
+        Proof::Exchange { mechanism, message } => {
+            format!("{} {}", mechanism.name(), message.expose().escape_ascii())
+        }
+    };
     let authzid = request.authzid.as_ref().map(|authzid| format!(" authzid={authzid}")).unwrap_or_default();
     let claims = if request.claims == Default::default() { String::new() } else { show_claims(&request.claims) };
     let hello = request.hello.as_ref().map(|hello| format!(" hello={}", hello.name)).unwrap_or_default();
@@ -112,7 +122,10 @@ fn settings(script: &BTreeMap<String, String>) -> Settings {
         Some(other) => panic!("peer={other}"),
     };
     let believes_claims = script.get("proxy").is_some_and(|proxy| proxy == "believed");
-    Settings { believes_claims, message_bytes_max: 1000, ..Settings::new("mail.example.org", protection, peer) }
+    let others = script.get("sasl").map_or("", String::as_str).split(',').filter_map(Mechanism::parse);
+    let mechanisms = Mechanism::ALWAYS.into_iter().chain(others).collect();
+    let settings = Settings::new("mail.example.org", protection, peer);
+    Settings { believes_claims, mechanisms, message_bytes_max: 1000, ..settings }
 }
 
 fn scripts(folder: &str) -> Vec<(PathBuf, Script)> {

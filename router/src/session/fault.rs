@@ -17,19 +17,22 @@ pub enum Fault {
     Damaged,
     /// The account has too many connections.
     TooManyConnections,
+    /// The client gave the login up.
+    Abandoned,
     /// Our mistake.
     Internal,
 }
 
 impl Fault {
     /// Every fault, in the order of declaration.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BadCredentials,
         Self::Unavailable,
         Self::Maintenance,
         Self::Disabled,
         Self::Damaged,
         Self::TooManyConnections,
+        Self::Abandoned,
         Self::Internal,
     ];
 
@@ -43,6 +46,7 @@ impl Fault {
             Self::Disabled => "disabled",
             Self::Damaged => "damaged",
             Self::TooManyConnections => "too-many-connections",
+            Self::Abandoned => "abandoned",
             Self::Internal => "internal",
         }
     }
@@ -58,6 +62,7 @@ impl Fault {
             Self::Disabled => "NO [CONTACTADMIN] account disabled",
             Self::Damaged => "NO [CONTACTADMIN] account damaged, its administrator has to look",
             Self::TooManyConnections => "NO [LIMIT] too many connections for this account",
+            Self::Abandoned => "BAD authentication cancelled",
             Self::Internal => "NO [SERVERBUG] internal error",
         }
     }
@@ -73,6 +78,7 @@ impl Fault {
             Self::Damaged => "-ERR [SYS/PERM] account damaged, its administrator has to look",
             // Another session may end at any moment: `IN-USE` is what clients retry on (RFC 2449 §8.1.1).
             Self::TooManyConnections => "-ERR [IN-USE] too many connections for this account",
+            Self::Abandoned => "-ERR authentication cancelled",
             Self::Internal => "-ERR [SYS/TEMP] internal error",
         }
     }
@@ -86,6 +92,7 @@ impl Fault {
             Self::Maintenance => "454 4.7.0 account under maintenance, try again later",
             Self::Disabled => "525 5.7.13 account disabled",
             Self::TooManyConnections => "454 4.7.0 too many connections for this account",
+            Self::Abandoned => "501 5.0.0 authentication cancelled",
             Self::Internal => "454 4.3.0 internal error",
             Self::Damaged => "454 4.3.0 account damaged, its administrator has to look",
         }

@@ -8,13 +8,12 @@ use std::time::Instant;
 use super::{
     conduct::Conduct,
     login::{Bye, Dialect, Login, Said},
-    sasl::MECHANISMS,
 };
 use crate::wire::{
     imap::{Command, Malformed, parse, tag_of},
     line::{LineBuffer, LineError},
     literal::{CommandError, CommandLimits, CommandReader, Piece},
-    sasl::Credentials,
+    sasl::{Credentials, Proof},
 };
 
 /// What is on offer before login whatever the protection. LITERAL- because a literal has a limit here (RFC 7888 §5).
@@ -111,7 +110,7 @@ impl ImapLogin {
             }
             Command::StartTls => self.on_start_tls(&tag),
             Command::Login { name, secret } => {
-                self.on_credentials(now, tag, Credentials { authzid: None, name, secret });
+                self.on_credentials(now, tag, Credentials { authzid: None, name, proof: Proof::Password(secret) });
             }
             Command::Authenticate { mechanism, initial } => self.on_auth(now, tag, &mechanism, initial.as_deref()),
             Command::Other => self.on_bad_command(Some(&tag), "unknown command, or one that needs a login"),
@@ -158,7 +157,7 @@ fn capabilities(conduct: &Conduct) -> String {
         list.push_str(" STARTTLS");
     }
     if conduct.may_log_in() {
-        MECHANISMS.iter().for_each(|mechanism| list.push_str(&format!(" AUTH={mechanism}")));
+        conduct.mechanisms().for_each(|mechanism| list.push_str(&format!(" AUTH={mechanism}")));
     } else {
         list.push_str(" LOGINDISABLED");
     }

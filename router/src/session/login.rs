@@ -5,6 +5,8 @@
 
 use std::{fmt, mem, time::Instant};
 
+use laniakea_directory::Secret;
+
 use super::{
     Fault, Forward, Input, LoginOutcome, LoginRequest, Moved, Output, Peer, Protection, Session,
     conduct::{Conduct, Settings, login_request},
@@ -13,7 +15,7 @@ use super::{
 };
 use crate::wire::{
     line::{LineBuffer, LineError},
-    sasl::Credentials,
+    sasl::{Credentials, Malformed, Response, decode_response, encode},
 };
 
 /// One connection until the account is known.
@@ -135,6 +137,15 @@ enum State {
     LoggingIn {
         tag: String,
     },
+    /// Waits for the client's answer to whoever checks the login.
+    Answering {
+        tag: String,
+    },
+    /// Waits for the driver to give a login up.
+    Abandoned {
+        tag: String,
+        is_cancelled: bool,
+    },
     /// Waits before it says that a login failed.
     Delayed {
         until: Instant,
@@ -182,7 +193,8 @@ impl<D: Dialect> Login<D> {
     /// Begins a SASL exchange.
     pub(super) fn on_auth(&mut self, now: Instant, tag: String, mechanism: &str, initial: Option<&[u8]>) {
         if self.conduct.may_log_in() {
-            self.on_step(now, tag, Exchange::begin(mechanism, initial));
+            let step = Exchange::begin(&self.conduct.settings.mechanisms, mechanism, initial);
+            self.on_step(now, tag, step);
         } else {
             self.say(&tag, &Said::Unprotected);
         }
@@ -238,7 +250,8 @@ impl<D: Dialect> Login<D> {
         loop {
             let goes_on = match mem::replace(&mut self.state, State::Command) {
                 State::Command => D::read_command(self, now),
-                State::Sasl { tag, exchange } => self.read_answer(now, tag, exchange),
+                State::Sasl { tag, exchange } => self.read_exchange(now, tag, exchange),
+                State::Answering { tag } => self.read_answer(tag),
                 waiting => {
                     self.state = waiting;
                     false
@@ -250,7 +263,7 @@ impl<D: Dialect> Login<D> {
         }
     }
 
-    fn read_answer(&mut self, now: Instant, tag: String, exchange: Exchange) -> bool {
+    fn read_exchange(&mut self, now: Instant, tag: String, exchange: Exchange) -> bool {
         match self.dialect.lines().next_line() {
             Ok(None) => {
                 self.state = State::Sasl { tag, exchange };
@@ -261,6 +274,29 @@ impl<D: Dialect> Login<D> {
             Err(LineError::BareLineBreak | LineError::Nul) => self.on_bad(&tag, &Said::Malformed),
         }
         true
+    }
+
+    fn read_answer(&mut self, tag: String) -> bool {
+        let response = match self.dialect.lines().next_line() {
+            Ok(None) => {
+                self.state = State::Answering { tag };
+                return false;
+            }
+            Ok(Some(line)) => decode_response(&line),
+            Err(LineError::TooLong) => {
+                self.end(&tag, Bye::LineTooLong);
+                return false;
+            }
+            Err(LineError::BareLineBreak | LineError::Nul) => Err(Malformed),
+        };
+        let (state, output) = match response {
+            Ok(Response::Data(data)) => (State::LoggingIn { tag }, Output::Answer(Secret::new(data.to_vec()))),
+            Ok(Response::Cancel) => (State::Abandoned { tag, is_cancelled: true }, Output::Abandon),
+            Err(Malformed) => (State::Abandoned { tag, is_cancelled: false }, Output::Abandon),
+        };
+        self.state = state;
+        self.conduct.ask(output);
+        false
     }
 
     fn on_step(&mut self, now: Instant, tag: String, step: Step) {
@@ -277,8 +313,20 @@ impl<D: Dialect> Login<D> {
     }
 
     fn on_outcome(&mut self, now: Instant, outcome: LoginOutcome) {
-        let State::LoggingIn { tag } = mem::replace(&mut self.state, State::Command) else { return };
+        let tag = match mem::replace(&mut self.state, State::Command) {
+            State::LoggingIn { tag } => tag,
+            State::Abandoned { tag, is_cancelled: true } => return self.say(&tag, &Said::Cancelled),
+            State::Abandoned { tag, is_cancelled: false } => return self.on_bad(&tag, &Said::Malformed),
+            state => {
+                self.state = state;
+                return;
+            }
+        };
         match (outcome, self.conduct.settings.peer) {
+            (LoginOutcome::Challenge(challenge), _) => {
+                self.say(&tag, &Said::Challenge(&encode(&challenge)));
+                self.state = State::Answering { tag };
+            }
             (LoginOutcome::Accepted { capabilities, text }, _) => {
                 self.say(&tag, &Said::Accepted { capabilities: capabilities.as_deref(), text: &text });
                 self.state = State::LoggedIn;
@@ -319,7 +367,8 @@ impl<D: Dialect> Login<D> {
             state => self.state = state,
         }
         // A login under way has a deadline of its own.
-        let is_waiting = matches!(self.state, State::LoggingIn { .. } | State::LoggedIn | State::Closed);
+        let is_waiting =
+            matches!(self.state, State::LoggingIn { .. } | State::Abandoned { .. } | State::LoggedIn | State::Closed);
         if now >= self.conduct.until() && !is_waiting {
             self.end("", Bye::TooLate);
         }
@@ -356,7 +405,8 @@ impl<D: Dialect> Session for Login<D> {
             Input::Stop => self.conduct.is_stopping = true,
             Input::Bytes(_) | Input::TlsDone(_) | Input::Eof => {}
         }
-        if self.conduct.is_stopping && matches!(self.state, State::Command | State::Sasl { .. }) {
+        let is_with_client = matches!(self.state, State::Command | State::Sasl { .. } | State::Answering { .. });
+        if self.conduct.is_stopping && is_with_client {
             self.end("", Bye::Stopping);
         }
     }

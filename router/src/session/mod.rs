@@ -21,7 +21,9 @@ mod throttle;
 
 use std::{net::IpAddr, time::Instant};
 
+use laniakea_config::Mechanism;
 use laniakea_directory::{LoginName, Secret};
+use zeroize::Zeroizing;
 
 pub use conduct::{LOGIN_WITHIN, Settings};
 pub use fault::Fault;
@@ -32,7 +34,11 @@ pub use submission::SubmissionLogin;
 pub use suspicion::Suspicion;
 
 pub use crate::handoff::{Moved, TlsFacts};
-use crate::wire::{claims::Claims, line::Drained, sasl::encode_plain};
+use crate::wire::{
+    claims::Claims,
+    line::Drained,
+    sasl::{Proof, encode, encode_plain},
+};
 
 /// One connection's protocol until the account is known.
 pub trait Session {
@@ -78,6 +84,10 @@ pub enum Output {
     StartTls(Drained),
     /// Try to log in, then send [`Input::Login`].
     Login(LoginRequest),
+    /// What the client says to [`LoginOutcome::Challenge`]; send [`Input::Login`] again.
+    Answer(Secret),
+    /// The client does not answer the challenge. Give the login up, then send [`Input::Login`] with any refusal.
+    Abandon,
     /// Close the connection once everything before is sent.
     Close,
 }
@@ -91,8 +101,8 @@ pub struct LoginRequest {
     pub login: LoginName,
     /// Whom it wants to act as, if it says so (RFC 4616 §2).
     pub authzid: Option<String>,
-    /// The password.
-    pub secret: Secret,
+    /// The password, or the beginning of an exchange.
+    pub proof: Proof,
     /// What a proxy said of its client; whether it is believed is the driver's business.
     pub claims: Claims,
     /// What the client called itself, in submission.
@@ -100,10 +110,21 @@ pub struct LoginRequest {
 }
 
 impl LoginRequest {
-    /// What AUTHENTICATE PLAIN or AUTH PLAIN is followed by, in base64 (RFC 4616 §2).
+    /// The mechanism by which the login is passed on, and its first message, in base64.
     #[must_use]
-    pub fn plain(&self) -> zeroize::Zeroizing<String> {
-        encode_plain(self.authzid.as_deref(), self.login.as_str(), &self.secret)
+    pub fn initial(&self) -> (Mechanism, Zeroizing<String>) {
+        match &self.proof {
+            Proof::Password(secret) => {
+                (Mechanism::Plain, encode_plain(self.authzid.as_deref(), self.login.as_str(), secret))
+            }
+            Proof::Exchange { mechanism, message } => (*mechanism, encode(message.expose())),
+        }
+    }
+
+    /// Whether it can be tried again elsewhere without asking the client for anything.
+    #[must_use]
+    pub fn is_repeatable(&self) -> bool {
+        matches!(self.proof, Proof::Password(_))
     }
 }
 
@@ -117,6 +138,8 @@ pub enum LoginOutcome {
         /// Text for people.
         text: String,
     },
+    /// Whoever checks the login asks the client for more.
+    Challenge(Vec<u8>),
     /// The login failed.
     Refused(Fault),
     /// Another member has the account; said to routers only.

@@ -5,14 +5,11 @@
 
 use std::time::Instant;
 
-use super::{
-    login::{Bye, Dialect, Login, Said},
-    sasl::MECHANISMS,
-};
+use super::login::{Bye, Dialect, Login, Said};
 use crate::wire::{
     line::{LineBuffer, LineError},
     pop3::{Command, LINE_BYTES_MAX, Malformed, parse},
-    sasl::Credentials,
+    sasl::{Credentials, Proof},
 };
 
 /// What is on offer before and after login (RFC 2449 §6, RFC 3206 §5).
@@ -121,7 +118,10 @@ impl Pop3Login {
                 self.conduct.say("+OK now the password");
             }
             Command::Pass(secret) => match self.dialect.name.take() {
-                Some(name) => self.on_credentials(now, String::new(), Credentials { authzid: None, name, secret }),
+                Some(name) => {
+                    let credentials = Credentials { authzid: None, name, proof: Proof::Password(secret) };
+                    self.on_credentials(now, String::new(), credentials);
+                }
                 None => self.on_bad_command("USER comes first"),
             },
             Command::Auth { mechanism, .. } if mechanism.is_empty() => self.list_mechanisms(),
@@ -135,7 +135,8 @@ impl Pop3Login {
         CAPABILITIES.iter().for_each(|capability| self.conduct.say(capability));
         if self.conduct.may_log_in() {
             self.conduct.say("USER");
-            self.conduct.say(format_args!("SASL {}", MECHANISMS.join(" ")));
+            let mechanisms: Vec<_> = self.conduct.mechanisms().collect();
+            self.conduct.say(format_args!("SASL {}", mechanisms.join(" ")));
         }
         if self.conduct.may_start_tls() {
             self.conduct.say("STLS");
@@ -149,7 +150,8 @@ impl Pop3Login {
     /// A bare AUTH asks for the mechanisms, as clients from before RFC 2449 do.
     fn list_mechanisms(&mut self) {
         self.conduct.say("+OK");
-        MECHANISMS.iter().for_each(|mechanism| self.conduct.say(mechanism));
+        let mechanisms: Vec<_> = self.conduct.mechanisms().collect();
+        mechanisms.iter().for_each(|mechanism| self.conduct.say(mechanism));
         self.conduct.say(".");
     }
 

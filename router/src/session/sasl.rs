@@ -1,17 +1,17 @@
 //! One SASL exchange, from the mechanism's name to credentials (RFC 4422 §3).
 //!
-//! PLAIN and LOGIN; the framing of challenges is the protocol's. Each connection has its own exchange, so that one
+//! PLAIN and LOGIN end here with a password; of other mechanisms only the first message is read, and the exchange goes on
+//! with whoever checks it. The framing of challenges is the protocol's. Each connection has its own exchange, so that one
 //! client's garbage ends that exchange and nothing else (CVE-2025-59028).
 
+use laniakea_config::Mechanism;
+use laniakea_directory::Secret;
 use zeroize::Zeroizing;
 
 use crate::wire::sasl::{
-    Credentials, LOGIN_PROMPT_NAME, LOGIN_PROMPT_PASSWORD, Malformed, Response, decode_initial, decode_response,
+    Credentials, LOGIN_PROMPT_NAME, LOGIN_PROMPT_PASSWORD, Malformed, Proof, Response, decode_initial, decode_response,
     parse_plain,
 };
-
-/// The mechanisms on offer.
-pub const MECHANISMS: [&str; 2] = ["PLAIN", "LOGIN"];
 
 /// An exchange that waits for the client.
 #[derive(Debug)]
@@ -21,7 +21,11 @@ pub struct Exchange(State);
 enum State {
     Plain,
     LoginName,
-    LoginPassword { name: Zeroizing<Vec<u8>> },
+    LoginPassword {
+        name: Zeroizing<Vec<u8>>,
+    },
+    /// Waits for the first message.
+    First(Mechanism),
 }
 
 /// What follows from what the client sent.
@@ -29,7 +33,7 @@ enum State {
 pub enum Step {
     /// Send this challenge, already encoded, and wait.
     Challenge(&'static str, Exchange),
-    /// The exchange is over.
+    /// Who it is, and how they prove it.
     Done(Credentials),
     /// The client changed its mind.
     Cancelled,
@@ -42,11 +46,14 @@ pub enum Step {
 impl Exchange {
     /// Begins an exchange, with the initial response as it stood in the command.
     #[must_use]
-    pub fn begin(mechanism: &str, initial: Option<&[u8]>) -> Step {
+    pub fn begin(offered: &[Mechanism], mechanism: &str, initial: Option<&[u8]>) -> Step {
+        let Some(mechanism) = offered.iter().find(|offered| offered.name() == mechanism) else { return Step::Unknown };
         let (challenge, exchange) = match mechanism {
-            "PLAIN" => ("", Self(State::Plain)),
-            "LOGIN" => (LOGIN_PROMPT_NAME, Self(State::LoginName)),
-            _ => return Step::Unknown,
+            Mechanism::Plain => ("", Self(State::Plain)),
+            Mechanism::Login => (LOGIN_PROMPT_NAME, Self(State::LoginName)),
+            Mechanism::ScramSha256 | Mechanism::OauthBearer | Mechanism::Xoauth2 => {
+                ("", Self(State::First(*mechanism)))
+            }
         };
         match initial.map(decode_initial) {
             None => Step::Challenge(challenge, exchange),
@@ -70,9 +77,12 @@ impl Exchange {
             State::Plain => parse_plain(&data).map_or(Step::Malformed, Step::Done),
             State::LoginName => Step::Challenge(LOGIN_PROMPT_PASSWORD, Self(State::LoginPassword { name: data })),
             State::LoginPassword { name } => {
-                let secret = laniakea_directory::Secret::new(data.to_vec());
-                Step::Done(Credentials { authzid: None, name: name.to_vec(), secret })
+                let proof = Proof::Password(Secret::new(data.to_vec()));
+                Step::Done(Credentials { authzid: None, name: name.to_vec(), proof })
             }
+            // Binding to the channel is another mechanism's business (RFC 5802 §6: such a message must fail).
+            State::First(_) if data.starts_with(b"p=") => Step::Unknown,
+            State::First(mechanism) => Credentials::of_exchange(mechanism, &data).map_or(Step::Malformed, Step::Done),
         }
     }
 }

@@ -8,7 +8,6 @@ use std::{borrow::Cow, time::Instant};
 use super::{
     LoginRequest,
     login::{Bye, Dialect, Login, Said},
-    sasl::MECHANISMS,
     smtp::{Hello, capabilities},
 };
 use crate::wire::{
@@ -146,7 +145,8 @@ impl SubmissionLogin {
                 lines.push("STARTTLS".into());
             }
             if self.conduct.may_log_in() {
-                lines.push(format!("AUTH {}", MECHANISMS.join(" ")).into());
+                let mechanisms: Vec<_> = self.conduct.mechanisms().collect();
+                lines.push(format!("AUTH {}", mechanisms.join(" ")).into());
             }
             if self.conduct.settings.believes_claims {
                 lines.push("XCLIENT ADDR PORT DESTADDR DESTPORT NAME HELO PROTO LOGIN SESSION TTL".into());

@@ -4,6 +4,7 @@
 //! from; none names a session, a socket, a file or a clock. Every reader has a limit and takes its input in pieces.
 
 pub mod auth_http;
+pub mod bearer;
 pub mod claims;
 pub mod imap;
 pub mod line;
@@ -11,4 +12,5 @@ pub mod literal;
 pub mod pop3;
 pub mod proxy;
 pub mod sasl;
+pub mod scram;
 pub mod smtp;

@@ -1,11 +1,14 @@
-//! SASL on the wire: base64, the PLAIN message, the prompts of LOGIN (RFC 4422, RFC 4616).
+//! SASL on the wire: base64, the PLAIN message, the prompts of LOGIN (RFC 4422, RFC 4616), and who a first message is of.
 //!
 //! Base64 is read strictly: the right padding, no white space, no bits left over. What two readers could understand
 //! differently is refused.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use laniakea_config::Mechanism;
 use laniakea_directory::Secret;
 use zeroize::Zeroizing;
+
+use super::{bearer::Bearer, scram::ClientFirst};
 
 /// `Username:`, encoded: the first prompt of LOGIN.
 pub const LOGIN_PROMPT_NAME: &str = "VXNlcm5hbWU6";
@@ -19,8 +22,46 @@ pub struct Credentials {
     pub authzid: Option<Vec<u8>>,
     /// Its name.
     pub name: Vec<u8>,
-    /// Its password.
-    pub secret: Secret,
+    /// How it proves that.
+    pub proof: Proof,
+}
+
+/// How somebody proves who they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// By a password.
+    Password(Secret),
+    /// By an exchange, of which this is the first message. It is for the home of the account to go on with.
+    Exchange {
+        /// The kind of exchange.
+        mechanism: Mechanism,
+        /// The message, decoded.
+        message: Secret,
+    },
+}
+
+impl Credentials {
+    /// Reads the first message of an exchange, as far as to say whose it is.
+    ///
+    /// # Errors
+    ///
+    /// If it is no such message.
+    pub fn of_exchange(mechanism: Mechanism, message: &[u8]) -> Result<Self, Malformed> {
+        let (authzid, name) = match mechanism {
+            Mechanism::Plain | Mechanism::Login => return Err(Malformed),
+            Mechanism::ScramSha256 => {
+                let first = ClientFirst::parse(message)?;
+                (first.authzid, first.name)
+            }
+            Mechanism::OauthBearer => (None, Bearer::parse_oauthbearer(message)?.name),
+            Mechanism::Xoauth2 => (None, Bearer::parse_xoauth2(message)?.name),
+        };
+        Ok(Self {
+            authzid: authzid.map(String::into_bytes),
+            name: name.into_bytes(),
+            proof: Proof::Exchange { mechanism, message: Secret::new(message.to_vec()) },
+        })
+    }
 }
 
 /// A response that cannot be understood.
@@ -73,8 +114,14 @@ pub fn parse_plain(message: &[u8]) -> Result<Credentials, Malformed> {
     Ok(Credentials {
         authzid: (!authzid.is_empty()).then(|| authzid.to_vec()),
         name: name.to_vec(),
-        secret: Secret::new(secret.to_vec()),
+        proof: Proof::Password(Secret::new(secret.to_vec())),
     })
+}
+
+/// Writes a message of an exchange, encoded.
+#[must_use]
+pub fn encode(message: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(STANDARD.encode(message))
 }
 
 /// Writes a PLAIN message, encoded.
@@ -82,10 +129,15 @@ pub fn parse_plain(message: &[u8]) -> Result<Credentials, Malformed> {
 pub fn encode_plain(authzid: Option<&str>, name: &str, secret: &Secret) -> Zeroizing<String> {
     let authzid = authzid.unwrap_or_default();
     let message = Zeroizing::new([authzid.as_bytes(), &[0], name.as_bytes(), &[0], secret.expose()].concat());
-    Zeroizing::new(STANDARD.encode(&*message))
+    encode(&message)
 }
 
-fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Malformed> {
+/// Reads a message of an exchange.
+///
+/// # Errors
+///
+/// If it is not strict base64.
+pub fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Malformed> {
     STANDARD.decode(text).map(Zeroizing::new).map_err(|_| Malformed)
 }
 
@@ -102,10 +154,11 @@ mod tests {
         ] {
             let secret = Secret::new(secret.into());
             let encoded = encode_plain(authzid, name, &secret);
+            let proof = Proof::Password(secret);
             let Ok(Response::Data(data)) = decode_response(encoded.as_bytes()) else { panic!("not data") };
             assert_eq!(*data, message.as_bytes());
             let authzid = authzid.map(|authzid| authzid.as_bytes().to_vec());
-            assert_eq!(parse_plain(&data), Ok(Credentials { authzid, name: name.into(), secret }));
+            assert_eq!(parse_plain(&data), Ok(Credentials { authzid, name: name.into(), proof }));
         }
     }
 

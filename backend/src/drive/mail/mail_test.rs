@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use laniakea_config::{Advertised, ClusterTiming, Limits, ProbePolicy, Service, TlsSettings};
+use laniakea_config::{Advertised, ClusterTiming, Limits, Mechanism, ProbePolicy, Service, TlsSettings};
 use laniakea_directory::{
     AccountId, AccountRecord, Address, ClusterName, ClusterRecord, Directory, MemberName, Secret, Status,
 };
@@ -127,6 +127,7 @@ impl Node {
             directory,
             foreign: Default::default(),
             smarthost: Default::default(),
+            mechanisms: Mechanism::ALWAYS.into(),
             tls: ServerTls::load(&tls).unwrap(),
             memory: Budget::new(limits.memory_bytes_max),
             limits,

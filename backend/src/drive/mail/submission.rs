@@ -10,7 +10,7 @@ use laniakea_router::{
     drive::{
         Stream,
         mail::{Connection, converse},
-        prelogin::{Event, PreLogin},
+        prelogin::{Event, PreLogin, Prover},
     },
     handoff::{Preamble, Protocol},
     session::{
@@ -77,6 +77,7 @@ impl MailService {
         };
         let mut settings = Settings::new(&front.domain, protection, arrival.peer());
         settings.login_within = front.limits.login;
+        settings.mechanisms = front.mechanisms.clone();
         settings.message_bytes_max = front.limits.message_bytes_max;
         settings.believes_claims = matches!(&arrival, Arrival::Direct(client) if client.is_believed);
         let session = SubmissionLogin::new(clock::now(), settings);
@@ -84,14 +85,14 @@ impl MailService {
         let mut entered = None;
         loop {
             match prelogin.run().await {
-                Event::Login(waiting, request) => {
+                Event::Login(mut waiting, request) => {
                     let preamble = match &arrival {
                         Arrival::Direct(client) => {
                             client.claimed(&request.claims).preamble(Protocol::Submission, waiting.tls_facts())
                         }
                         Arrival::HandedOver(preamble) => preamble.clone(),
                     };
-                    let (outcome, account) = self.judge(&request, &preamble).await;
+                    let (outcome, account) = self.judge(&request, &preamble, &mut waiting).await;
                     entered = account.zip(request.hello).map(|(account, hello)| Entered { account, hello, preamble });
                     prelogin = waiting.answer(outcome);
                 }
@@ -101,8 +102,13 @@ impl MailService {
         }
     }
 
-    async fn judge(&self, request: &LoginRequest, preamble: &Preamble) -> (LoginOutcome, Option<Arc<AccountRecord>>) {
-        let verdict = self.member.authenticate(request).await;
+    async fn judge(
+        &self,
+        request: &LoginRequest,
+        preamble: &Preamble,
+        prover: &mut impl Prover,
+    ) -> (LoginOutcome, Option<Arc<AccountRecord>>) {
+        let verdict = self.member.authenticate(request, prover).await;
         let outcome = verdict.as_ref().map_or_else(|fault| fault.as_str(), |_| "here");
         metrics::counter!("laniakea_member_logins_total", "protocol" => "submission", "outcome" => outcome)
             .increment(1);

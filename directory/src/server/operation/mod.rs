@@ -7,6 +7,7 @@ mod write;
 
 use std::{sync::Arc, time::Duration};
 
+use laniakea_config::PasswordScheme;
 use ldap3_proto::{
     LdapMsg, LdapResultCode as Code,
     control::LdapControl,
@@ -37,6 +38,8 @@ pub(super) struct Context {
     pub(super) base: Dn,
     pub(super) admin: Dn,
     pub(super) admin_password: Secret,
+    /// How passwords are stored that come in plain text.
+    pub(super) new_passwords: PasswordScheme,
     /// Whether StartTLS is offered.
     pub(super) start_tls: bool,
 }

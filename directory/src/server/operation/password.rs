@@ -78,7 +78,9 @@ impl Context {
     }
 
     async fn store_password(&self, identity: &Identity, dn: Dn, new: String) -> Result<(), Refusal> {
-        let hashed = spawn_blocking(move || hash_password(&Secret::new(new.into_bytes()))).await.unwrap_or_default();
+        let scheme = self.new_passwords;
+        let new = Secret::new(new.into_bytes());
+        let hashed = spawn_blocking(move || hash_password(&new, scheme)).await.unwrap_or_default();
         let attribute = Attribute { name: "userPassword".into(), values: vec![hashed.into_bytes()] };
         let change = Change::Modify { dn, edits: vec![Edit { kind: LdapModifyType::Replace, attribute }] };
         let answered = self.store.write(change, identity.dn.clone()).await;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use laniakea_config::PasswordScheme;
 use ldap3_proto::{
     LdapResultCode as Code,
     proto::{LdapAddRequest, LdapModifyDNRequest, LdapModifyRequest, LdapOp, LdapResult},
@@ -65,7 +66,7 @@ impl Context {
             .into_iter()
             .map(|attribute| Attribute { name: attribute.atype, values: attribute.vals })
             .collect();
-        hash_plain(&mut attributes).await;
+        hash_plain(&mut attributes, self.new_passwords).await;
         Ok(Change::Add { dn, attributes })
     }
 
@@ -80,7 +81,7 @@ impl Context {
             identity.rights.check_write()?;
         }
         for edit in edits.iter_mut().filter(|edit| edit.kind != LdapModifyType::Delete) {
-            hash_plain(std::slice::from_mut(&mut edit.attribute)).await;
+            hash_plain(std::slice::from_mut(&mut edit.attribute), self.new_passwords).await;
         }
         Ok(Change::Modify { dn, edits })
     }
@@ -107,11 +108,11 @@ impl Context {
 }
 
 /// Hashes passwords that came in plain text: none is ever stored so unless it says `{CLEARTEXT}`.
-async fn hash_plain(attributes: &mut [Attribute]) {
+async fn hash_plain(attributes: &mut [Attribute], scheme: PasswordScheme) {
     for attribute in attributes.iter_mut().filter(|attribute| schema::key(&attribute.name) == PASSWORD_KEY) {
         for value in attribute.values.iter_mut().filter(|value| !value.is_empty() && !has_scheme(value)) {
             let plain = Secret::new(std::mem::take(value));
-            let hashed = spawn_blocking(move || hash_password(&plain)).await;
+            let hashed = spawn_blocking(move || hash_password(&plain, scheme)).await;
             *value = hashed.unwrap_or_default().into_bytes();
         }
     }

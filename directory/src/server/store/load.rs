@@ -7,6 +7,7 @@
 use std::{collections::HashMap, fs, io, path::Path};
 
 use extsort::{ExternalSorter, Sortable};
+use laniakea_config::PasswordScheme;
 use ldap3_proto::LdapResultCode as Code;
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use redb::{Database, ReadableTable as _};
@@ -102,6 +103,8 @@ pub(in crate::server) struct Load<'a> {
     /// What the others stand under, made first where it is missing.
     pub(in crate::server) frame: Vec<Change>,
     pub(in crate::server) stamp: Stamp,
+    /// How passwords are stored that stand in the file as plain text.
+    pub(in crate::server) new_passwords: PasswordScheme,
 }
 
 impl Load<'_> {
@@ -214,7 +217,7 @@ impl Load<'_> {
         };
         let attributes = entry.attributes.into_iter().filter(|(name, _)| !is_kept_by_servers(name));
         let mut attributes: Vec<_> = attributes.map(|(name, values)| Attribute { name, values }).collect();
-        attributes.iter_mut().for_each(hash_plain);
+        attributes.iter_mut().for_each(|attribute| hash_plain(attribute, self.new_passwords));
         let mut entry = Entry {
             dn: dn.to_string(),
             attributes: change::check_new(attributes)?,
@@ -246,10 +249,10 @@ fn is_kept_by_servers(name: &str) -> bool {
 }
 
 /// Hashes passwords that stand in the file as plain text.
-fn hash_plain(attribute: &mut Attribute) {
+fn hash_plain(attribute: &mut Attribute, scheme: PasswordScheme) {
     if schema::key(&attribute.name) == PASSWORD_KEY {
         for value in attribute.values.iter_mut().filter(|value| !value.is_empty() && !has_scheme(value)) {
-            *value = hash_password(&Secret::new(std::mem::take(value))).into_bytes();
+            *value = hash_password(&Secret::new(std::mem::take(value)), scheme).into_bytes();
         }
     }
 }

@@ -42,6 +42,7 @@ impl World {
         let database = self.folder.path().join("d.redb");
         let mut told = Vec::new();
         let load = Load {
+            new_passwords: Default::default(),
             data: self.folder.path(),
             database: &database,
             base: &dn(BASE),

@@ -1,15 +1,15 @@
 //! Logs a client in at a server of another kind: carries out what the machines of [`crate::session::foreign`] decide.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
+    time::timeout_at,
 };
 
 use super::{ForeignError, ForeignServer};
 use crate::{
-    drive::{Stream, reach::Reached},
+    drive::{Stream, prelogin::Prover, reach::Reached},
     handoff::{Preamble, Protocol},
     session::{
         Fault, LoginRequest,
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// How long a login may take, from the connection to the verdict. Servers delay their answer to a wrong password.
+/// How long a login may take, from the connection or the client's last word to the verdict. Servers delay their answer to a wrong password.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(20);
 const READ_BYTES: usize = 4096;
 
@@ -26,9 +26,13 @@ const READ_BYTES: usize = 4096;
 /// # Errors
 ///
 /// With what the client is to be told.
-pub async fn log_in(server: ForeignServer<'_>, preamble: &Preamble, request: &LoginRequest) -> Result<Reached, Fault> {
-    let tried = async { timeout(LOGIN_DEADLINE, log_in_by(server, preamble, request)).await? }.await;
-    tried.unwrap_or_else(|error| {
+pub async fn log_in(
+    server: ForeignServer<'_>,
+    preamble: &Preamble,
+    request: &LoginRequest,
+    prover: &mut impl Prover,
+) -> Result<Reached, Fault> {
+    log_in_by(server, preamble, request, prover).await.unwrap_or_else(|error| {
         tracing::warn!(login = %request.login, host = server.host, %error, cause = ?std::error::Error::source(&error), "no login at a server of another kind");
         Err(Fault::Unavailable)
     })
@@ -38,49 +42,73 @@ async fn log_in_by(
     server: ForeignServer<'_>,
     preamble: &Preamble,
     request: &LoginRequest,
+    prover: &mut impl Prover,
 ) -> Result<Result<Reached, Fault>, ForeignError> {
     let approach = Approach {
         request: request.clone(),
         start_tls: server.starts_tls(preamble.protocol),
         introduction: server.introduction(preamble),
     };
-    let stream = server.connect(preamble).await?;
+    let until = Instant::now() + LOGIN_DEADLINE;
+    let stream = timeout_at(until.into(), server.connect(preamble)).await??;
+    let conversation = Conversation { server, stream, until };
     match preamble.protocol {
-        Protocol::Pop3 => converse(server, stream, Pop3Foreign::new(approach)).await,
+        Protocol::Pop3 => conversation.run(Pop3Foreign::new(approach), prover).await,
         // The others have no login of this kind.
         Protocol::Imap | Protocol::Smtp | Protocol::Lmtp | Protocol::Submission | Protocol::Http => {
-            converse(server, stream, ImapForeign::new(approach)).await
+            conversation.run(ImapForeign::new(approach), prover).await
         }
     }
 }
 
-async fn converse(
-    server: ForeignServer<'_>,
-    mut stream: Stream,
-    mut login: impl ForeignLogin,
-) -> Result<Result<Reached, Fault>, ForeignError> {
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        while let Some(output) = login.poll() {
-            match output {
-                Output::Write(bytes) => {
-                    stream.write_all(&bytes).await?;
-                    stream.flush().await?;
+/// A connection to a server until its verdict.
+struct Conversation<'a> {
+    server: ForeignServer<'a>,
+    stream: Stream,
+    /// Until when the server has to have said something that decides.
+    until: Instant,
+}
+
+impl Conversation<'_> {
+    async fn run(
+        mut self,
+        mut login: impl ForeignLogin + Send,
+        prover: &mut impl Prover,
+    ) -> Result<Result<Reached, Fault>, ForeignError> {
+        loop {
+            while let Some(output) = login.poll() {
+                match output {
+                    Output::Write(bytes) => self.write(&bytes).await?,
+                    Output::StartTls(_proof) => {
+                        self.stream = timeout_at(self.until.into(), self.server.encrypt(self.stream)).await??;
+                        login.handle(Input::TlsDone);
+                    }
+                    Output::Ask(challenge) => {
+                        let Some(answer) = prover.ask(&challenge).await else { return Ok(Err(Fault::Abandoned)) };
+                        // How long the client takes is not the server's fault.
+                        self.until = Instant::now() + LOGIN_DEADLINE;
+                        login.handle(Input::Answer(&answer));
+                    }
+                    Output::End(Verdict::LoggedIn { reply_lines, unread }) => {
+                        return Ok(Ok(Reached { member: None, stream: self.stream, reply_line: reply_lines, unread }));
+                    }
+                    Output::End(Verdict::Refused(fault)) => return Ok(Err(fault)),
+                    Output::End(Verdict::Unusable(why)) => return Err(ForeignError::Unusable(why)),
                 }
-                Output::StartTls(_proof) => {
-                    stream = server.encrypt(stream).await?;
-                    login.handle(Input::TlsDone);
-                }
-                Output::End(Verdict::LoggedIn { reply_lines, unread }) => {
-                    return Ok(Ok(Reached { member: None, stream, reply_line: reply_lines, unread }));
-                }
-                Output::End(Verdict::Refused(fault)) => return Ok(Err(fault)),
-                Output::End(Verdict::Unusable(why)) => return Err(ForeignError::Unusable(why)),
+            }
+            let mut buffer = [0; READ_BYTES];
+            match timeout_at(self.until.into(), self.stream.read(&mut buffer)).await?? {
+                0 => return Err(ForeignError::Unusable("it closed the connection")),
+                length => login.handle(Input::Bytes(buffer.get(..length).unwrap_or_default())),
             }
         }
-        match stream.read(&mut buffer).await? {
-            0 => return Err(ForeignError::Unusable("it closed the connection")),
-            length => login.handle(Input::Bytes(buffer.get(..length).unwrap_or_default())),
-        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), ForeignError> {
+        let writing = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        Ok(timeout_at(self.until.into(), writing).await??)
     }
 }

@@ -12,9 +12,10 @@ use tokio::{
 
 use super::*;
 use crate::{
-    drive::{ServerTls, header::receive_preamble, reach::Reached, test_tls::TestTls},
+    drive::{ServerTls, header::receive_preamble, prelogin::Mute, reach::Reached, test_tls::TestTls},
     handoff::SessionId,
     session::{Fault, LoginRequest},
+    wire::sasl::Proof,
 };
 
 /// What the server does. A header is read before the TLS that it begins with, where there is one.
@@ -122,12 +123,12 @@ impl Try {
             tag: "a1".into(),
             login: LoginName::parse("eve").unwrap(),
             authzid: None,
-            secret: Secret::new(self.password.into()),
+            proof: Proof::Password(Secret::new(self.password.into())),
             claims: Default::default(),
             hello: None,
         };
         let mail_host = format!("{}:{port}", self.host);
-        let reached = log_in(servers.find(&mail_host).unwrap(), &preamble, &request).await;
+        let reached = log_in(servers.find(&mail_host).unwrap(), &preamble, &request, &mut Mute).await;
         let told = *told.lock();
         (reached, told)
     }

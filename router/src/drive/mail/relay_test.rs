@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use laniakea_config::Limits;
+use laniakea_config::{Limits, Mechanism};
 use laniakea_directory::{AccountId, AccountRecord, Address, ClusterName, ClusterRecord, Directory, Secret, Status};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -208,6 +208,7 @@ impl Rig {
             directory,
             foreign: Default::default(),
             smarthost: Default::default(),
+            mechanisms: Mechanism::ALWAYS.into(),
             tls: ServerTls::load(&files.settings()).unwrap(),
             memory: Budget::new(limits.memory_bytes_max),
             limits,

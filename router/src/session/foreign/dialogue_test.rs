@@ -2,10 +2,14 @@
 
 use std::path::Path;
 
+use laniakea_config::Mechanism;
 use laniakea_directory::{LoginName, Secret};
 
 use super::*;
-use crate::dialogue::{Player, Said, Script};
+use crate::{
+    dialogue::{Player, Said, Script},
+    wire::sasl::Proof,
+};
 
 struct Login<S> {
     machine: S,
@@ -19,6 +23,10 @@ impl<S: ForeignLogin> Player for Login<S> {
     fn answer(&mut self, text: &str) -> Result<(), String> {
         match text {
             "tls" => self.machine.handle(Input::TlsDone),
+            _ if text.starts_with("answer") => {
+                let answer = Secret::new(text.trim_start_matches("answer").trim_start().into());
+                self.machine.handle(Input::Answer(&answer));
+            }
             _ => return Err(format!("no such answer: {text}")),
         }
         Ok(())
@@ -27,6 +35,7 @@ impl<S: ForeignLogin> Player for Login<S> {
     fn next_said(&mut self) -> Option<Said> {
         Some(match self.machine.poll()? {
             Output::Write(bytes) => Said::Bytes(bytes.to_vec()),
+            Output::Ask(challenge) => Said::Asks(format!("ask {}", challenge.escape_ascii())),
             Output::StartTls(_) => Said::Asks("starttls".into()),
             Output::End(Verdict::LoggedIn { reply_lines, unread }) => {
                 Said::Asks(format!("logged-in {} | {}", reply_lines.escape_ascii(), unread.escape_ascii()))
@@ -44,7 +53,12 @@ fn approach(script: &Script) -> Approach {
             tag: "a1".into(),
             login: LoginName::parse(b"eve").unwrap(),
             authzid: script.settings.get("authzid").cloned(),
-            secret: Secret::new(secret.into()),
+            proof: match script.settings.get("scram") {
+                Some(message) => {
+                    Proof::Exchange { mechanism: Mechanism::ScramSha256, message: Secret::new(message.clone().into()) }
+                }
+                None => Proof::Password(Secret::new(secret.into())),
+            },
             claims: Default::default(),
             hello: None,
         },

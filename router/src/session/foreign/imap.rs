@@ -1,7 +1,9 @@
 //! An IMAP login at a server of another kind (RFC 9051 §6.1, §6.2; RFC 2971 for the word on whose connection it is).
 
+use zeroize::Zeroizing;
+
 use super::{Approach, ForeignLogin, Introduction, Output, Talk, Verdict};
-use crate::session::Fault;
+use crate::{session::Fault, wire::sasl::Proof};
 
 /// Our own commands' tag; the login has the client's, so that the reply to it can be passed on as it is.
 const TAG: &str = "laniakea";
@@ -78,20 +80,28 @@ impl ImapForeign {
     fn authenticate(&mut self) {
         let request = &self.approach.request;
         let tag = &request.tag;
-        if self.has("AUTH=PLAIN") && self.has("SASL-IR") {
-            let command = zeroize::Zeroizing::new(format!("{tag} AUTHENTICATE PLAIN {}", *request.plain()));
-            self.talk.say(&command);
-            self.state = State::Verdict;
-        } else if self.has("AUTH=PLAIN") {
-            let command = format!("{tag} AUTHENTICATE PLAIN");
-            self.talk.say(&command);
-            self.state = State::Prompt;
-        } else if self.has("LOGINDISABLED") || request.authzid.is_some() {
+        let (mechanism, initial) = request.initial();
+        let mechanism = mechanism.name();
+        if self.has(&format!("AUTH={mechanism}")) {
+            if self.has("SASL-IR") {
+                self.talk.say(&Zeroizing::new(format!("{tag} AUTHENTICATE {mechanism} {}", *initial)));
+                self.state = State::Verdict;
+            } else {
+                self.talk.say(&format!("{tag} AUTHENTICATE {mechanism}"));
+                self.state = State::Prompt;
+            }
+            return;
+        }
+        let Proof::Password(secret) = &request.proof else {
+            self.talk.unusable::<()>("it does not offer the client's mechanism");
+            return;
+        };
+        if self.has("LOGINDISABLED") || request.authzid.is_some() {
             self.talk.unusable::<()>("no login with a password: does it want TLS?");
         } else {
             let name = quoted(request.login.as_str().as_bytes());
-            let secret = quoted(request.secret.expose());
-            let mut command = zeroize::Zeroizing::new(format!("{tag} LOGIN ").into_bytes());
+            let secret = quoted(secret.expose());
+            let mut command = Zeroizing::new(format!("{tag} LOGIN ").into_bytes());
             command.extend_from_slice(&[name.as_slice(), b" ", secret.as_slice(), b"\r\n"].concat());
             self.talk.outputs.push_back(Output::Write(command));
             self.state = State::Verdict;
@@ -153,10 +163,11 @@ impl ForeignLogin for ImapForeign {
                 }
             }
             State::Prompt if line.starts_with('+') => {
-                let message = self.approach.request.plain();
+                let (_, message) = self.approach.request.initial();
                 self.talk.say(&message);
                 self.state = State::Verdict;
             }
+            State::Verdict if line.starts_with("+ ") => self.talk.ask(line.get(2..).unwrap_or_default()),
             State::Prompt | State::Verdict => self.on_verdict(line),
         }
     }
@@ -186,8 +197,8 @@ fn id(introduction: &Introduction) -> String {
 }
 
 /// A quoted string; a name or password holds no line break (`conduct::login_request`).
-fn quoted(text: &[u8]) -> zeroize::Zeroizing<Vec<u8>> {
-    let mut quoted = zeroize::Zeroizing::new(vec![b'"']);
+fn quoted(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut quoted = Zeroizing::new(vec![b'"']);
     for byte in text {
         if matches!(byte, b'"' | b'\\') {
             quoted.push(b'\\');

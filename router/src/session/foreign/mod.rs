@@ -11,12 +11,16 @@ mod pop3;
 
 use std::{collections::VecDeque, net::SocketAddr};
 
+use laniakea_directory::Secret;
 use zeroize::Zeroizing;
 
 use super::{Fault, LoginRequest};
 use crate::{
     handoff::SessionId,
-    wire::line::{Drained, LineBuffer, LineError},
+    wire::{
+        line::{Drained, LineBuffer, LineError},
+        sasl::{decode, encode},
+    },
 };
 
 pub use imap::ImapForeign;
@@ -46,6 +50,10 @@ pub trait ForeignLogin {
                 self.talk().tls = Tls::Active;
                 self.on_encrypted();
             }
+            Input::Answer(answer) => {
+                let answer = encode(answer.expose());
+                self.talk().say(&answer);
+            }
         }
         while let Some(line) = self.talk().next_line() {
             self.on_line(&line);
@@ -65,6 +73,8 @@ pub enum Input<'a> {
     Bytes(&'a [u8]),
     /// The handshake that [`Output::StartTls`] asked for is done.
     TlsDone,
+    /// What the client says to [`Output::Ask`].
+    Answer(&'a Secret),
 }
 
 /// What the driver is to do.
@@ -74,6 +84,8 @@ pub enum Output {
     Write(Zeroizing<Vec<u8>>),
     /// Begin TLS, then [`Input::TlsDone`]; the proof says that the server sent nothing too early.
     StartTls(Drained),
+    /// Ask the client, then [`Input::Answer`].
+    Ask(Vec<u8>),
     /// The login is over.
     End(Verdict),
 }
@@ -180,6 +192,16 @@ impl Talk {
             }
             None => {
                 self.unusable::<()>("data before the handshake");
+            }
+        }
+    }
+
+    /// Passes a challenge on to the client.
+    fn ask(&mut self, challenge: &str) {
+        match decode(challenge.as_bytes()) {
+            Ok(challenge) => self.outputs.push_back(Output::Ask(challenge.to_vec())),
+            Err(_) => {
+                self.unusable::<()>("a challenge that is none");
             }
         }
     }

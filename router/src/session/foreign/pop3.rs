@@ -1,7 +1,9 @@
 //! A POP3 login at a server of another kind (RFC 1939 §7, RFC 2449, RFC 2595 §4, RFC 5034).
 
+use zeroize::Zeroizing;
+
 use super::{Approach, ForeignLogin, Introduction, Output, Talk, Verdict};
-use crate::session::Fault;
+use crate::{session::Fault, wire::sasl::Proof};
 
 /// Longest command with an initial response (RFC 5034 §4 with RFC 2449 §4); a longer one is sent when it is asked for.
 const COMMAND_BYTES_MAX: usize = 255;
@@ -53,14 +55,18 @@ impl Pop3Foreign {
 
     fn authenticate(&mut self) {
         let request = &self.approach.request;
-        if self.offers_plain() {
-            let command = zeroize::Zeroizing::new(format!("AUTH PLAIN {}", *request.plain()));
+        let (mechanism, initial) = request.initial();
+        let mechanism = mechanism.name();
+        if self.offers(mechanism) {
+            let command = Zeroizing::new(format!("AUTH {mechanism} {}", *initial));
             if command.len() + 2 <= COMMAND_BYTES_MAX {
                 self.talk.say(&command);
                 self.state = State::Verdict;
             } else {
-                self.command("AUTH PLAIN", State::Prompt);
+                self.command(&format!("AUTH {mechanism}"), State::Prompt);
             }
+        } else if matches!(request.proof, Proof::Exchange { .. }) {
+            self.talk.unusable::<()>("it does not offer the client's mechanism");
         } else if request.authzid.is_some() {
             self.talk.unusable::<()>("no AUTH PLAIN");
         } else {
@@ -70,8 +76,8 @@ impl Pop3Foreign {
     }
 
     fn pass(&mut self) {
-        let secret = self.approach.request.secret.expose();
-        let command = zeroize::Zeroizing::new([b"PASS ".as_slice(), secret, b"\r\n"].concat());
+        let Proof::Password(secret) = &self.approach.request.proof else { return };
+        let command = Zeroizing::new([b"PASS ".as_slice(), secret.expose(), b"\r\n"].concat());
         self.talk.outputs.push_back(Output::Write(command));
         self.state = State::Verdict;
     }
@@ -97,9 +103,9 @@ impl Pop3Foreign {
         self.capabilities.iter().any(|line| line.split(' ').next() == Some(capability))
     }
 
-    fn offers_plain(&self) -> bool {
+    fn offers(&self, mechanism: &str) -> bool {
         let sasl = self.capabilities.iter().find_map(|line| line.strip_prefix("SASL "));
-        sasl.is_some_and(|mechanisms| mechanisms.split(' ').any(|name| name == "PLAIN"))
+        sasl.is_some_and(|mechanisms| mechanisms.split(' ').any(|name| name == mechanism))
     }
 }
 
@@ -130,11 +136,12 @@ impl ForeignLogin for Pop3Foreign {
             // Not believed: the login itself may go on.
             State::Xclient => self.authenticate(),
             State::Prompt if line.starts_with("+ ") => {
-                let message = self.approach.request.plain();
+                let (_, message) = self.approach.request.initial();
                 self.talk.say(&message);
                 self.state = State::Verdict;
             }
             State::User if is_ok => self.pass(),
+            State::Verdict if line.starts_with("+ ") => self.talk.ask(line.get(2..).unwrap_or_default()),
             State::Verdict if is_ok => self.talk.logged_in(format!("{line}\r\n")),
             State::Prompt | State::User | State::Verdict => self.on_refusal(line),
         }
