@@ -128,7 +128,7 @@ impl Directory {
     pub async fn clusters(&self) -> Result<Vec<Arc<ClusterRecord>>, LookupError> {
         match &*self.source {
             Source::Memory(table) => Ok(table.clusters()),
-            Source::Ldap(lookups) => lookups.clusters().await,
+            Source::Ldap(lookups) => Ok(lookups.clusters().await?.to_vec()),
         }
     }
 

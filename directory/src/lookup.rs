@@ -18,7 +18,7 @@ use std::{
     },
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use laniakea_config::DirectorySettings;
 use metrics::{counter, gauge};
 
@@ -41,6 +41,7 @@ const CLUSTERS: &str = "c";
 type AccountAnswer = Result<Option<AccountRecord>, LookupError>;
 type ClustersAnswer = Result<Option<Vec<ClusterRecord>>, LookupError>;
 type HashesAnswer = Result<Option<Vec<String>>, LookupError>;
+type ClusterList = Arc<[Arc<ClusterRecord>]>;
 
 /// The LDAP client with everything it remembers.
 pub(crate) struct Lookups {
@@ -57,6 +58,8 @@ pub(crate) struct Lookups {
     checker: Checker,
     scram_shape: ArcSwap<ScramShape>,
     base: String,
+    /// The list of clusters as it was read last: every login needs it, and it seldom changes.
+    clusters: ArcSwapOption<(Box<[u8]>, ClusterList)>,
 }
 
 impl Lookups {
@@ -73,6 +76,7 @@ impl Lookups {
             checker: Checker::new(),
             scram_shape: ArcSwap::default(),
             base: settings.base.clone(),
+            clusters: ArcSwapOption::empty(),
         })
     }
 
@@ -91,8 +95,8 @@ impl Lookups {
     /// Finds a cluster by its name.
     pub(crate) async fn cluster(&self, name: &ClusterName) -> Result<Option<Arc<ClusterRecord>>, LookupError> {
         let is_it = |cluster: &Arc<ClusterRecord>| cluster.name == *name;
-        if let Some(cluster) = self.clusters().await?.into_iter().find(is_it) {
-            return Ok(Some(cluster));
+        if let Some(cluster) = self.clusters().await?.iter().find(|cluster| is_it(cluster)) {
+            return Ok(Some(Arc::clone(cluster)));
         }
         // It may be new: then the list is asked for again, unless that was done a moment ago.
         if self.routes.find::<()>(&missing(name)) == Found::Fresh(None) {
@@ -110,10 +114,13 @@ impl Lookups {
     }
 
     /// Lists every cluster.
-    pub(crate) async fn clusters(&self) -> Result<Vec<Arc<ClusterRecord>>, LookupError> {
-        let found = self.routes.find::<Vec<ClusterRecord>>(CLUSTERS);
-        let answer = self.answer("clusters", found, || self.ask_clusters()).await?;
-        Ok(answer.unwrap_or_default().into_iter().map(Arc::new).collect())
+    pub(crate) async fn clusters(&self) -> Result<ClusterList, LookupError> {
+        let found = self.routes.find_with(CLUSTERS, |bytes| self.read_clusters(bytes));
+        let ask = || {
+            let asked = self.ask_clusters();
+            async { Ok(asked.await?.map(listed)) }
+        };
+        Ok(self.answer("clusters", found, ask).await?.unwrap_or_default())
     }
 
     /// Whether `password` is the account's.
@@ -203,6 +210,16 @@ impl Lookups {
             Some(_) => self.client.bind(&now.dn, password).await,
             None => Ok(false),
         }
+    }
+
+    /// Reads a remembered list of clusters, unless it is the same as last time.
+    fn read_clusters(&self, bytes: Box<[u8]>) -> Option<ClusterList> {
+        if let Some(last) = self.clusters.load().as_ref().filter(|last| last.0 == bytes) {
+            return Some(Arc::clone(&last.1));
+        }
+        let list = listed(postcard::from_bytes(&bytes).ok()?);
+        self.clusters.store(Some(Arc::new((bytes, Arc::clone(&list)))));
+        Some(list)
     }
 
     /// Decides between what is remembered and what the directory says; see the table above.
@@ -303,6 +320,10 @@ impl Lookups {
             flights.join(dn, || async move { flight().await }).await.unwrap_or(Err(Outage::Broken.into()))
         }
     }
+}
+
+fn listed(clusters: Vec<ClusterRecord>) -> ClusterList {
+    clusters.into_iter().map(Arc::new).collect()
 }
 
 /// Gives every question a text of its own.

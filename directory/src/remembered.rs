@@ -52,14 +52,18 @@ impl Remembered {
 
     /// Looks up what was answered to a question; the question is any text that no other question has.
     pub(crate) fn find<T: DeserializeOwned>(&self, question: &str) -> Found<T> {
+        self.find_with(question, |bytes| postcard::from_bytes(&bytes).ok())
+    }
+
+    /// As [`Self::find`], for an answer that `read` knows how to read.
+    pub(crate) fn find_with<T>(&self, question: &str, read: impl FnOnce(Box<[u8]>) -> Option<T>) -> Found<T> {
         let digest = self.digest(question);
         let hit = self.shard(&digest).map_or(Hit::Miss, |shard| shard.lock().find(&digest, self.start.elapsed()));
-        let read = |bytes: &[u8]| postcard::from_bytes(bytes).ok();
         match hit {
             Hit::Fresh(None) => Found::Fresh(None),
-            Hit::Fresh(Some(bytes)) => read(&bytes).map_or(Found::Miss, |answer| Found::Fresh(Some(answer))),
-            Hit::Aging(bytes) => read(&bytes).map_or(Found::Miss, Found::Aging),
-            Hit::Stale(bytes) => read(&bytes).map_or(Found::Miss, Found::Stale),
+            Hit::Fresh(Some(bytes)) => read(bytes).map_or(Found::Miss, |answer| Found::Fresh(Some(answer))),
+            Hit::Aging(bytes) => read(bytes).map_or(Found::Miss, Found::Aging),
+            Hit::Stale(bytes) => read(bytes).map_or(Found::Miss, Found::Stale),
             Hit::Miss => Found::Miss,
         }
     }
