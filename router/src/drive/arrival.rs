@@ -34,7 +34,7 @@ pub async fn receive(mut tcp: TcpStream, peer: SocketAddr, context: &RouterConte
             client.tls = introduction.tls;
         }
     }
-    Some((Stream::plain(tcp), client))
+    Some((Stream::Plain(tcp), client))
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {

@@ -91,7 +91,7 @@ impl Handoffs {
     pub async fn dial(&self, member: SocketAddr) -> Result<Stream, DialError> {
         let way = self.tls.load().way(member).map_err(DialError::Tls)?;
         let tcp = self.dialler.dial(member, CONNECT_DEADLINE).await.map_err(DialError::Connect)?;
-        let Way::Tls(connector, name) = way else { return Ok(Stream::plain(tcp)) };
+        let Way::Tls(connector, name) = way else { return Ok(Stream::Plain(tcp)) };
         let tls = timeout(HANDSHAKE_DEADLINE, connector.connect(name, tcp)).await.map_err(|_| DialError::Silent)?;
         Ok(Stream::Handoff(Box::new(tls.map_err(DialError::Tls)?.into())))
     }
@@ -102,8 +102,7 @@ impl Handoffs {
     ///
     /// If it has none that counts. TLS has told it so.
     pub async fn accept(&self, tcp: TcpStream) -> Result<Stream, DoorError> {
-        let Some(door) = self.tls.load().door.clone() else { return Ok(Stream::plain(tcp)) };
-        let _ = tcp.set_nodelay(true);
+        let Some(door) = self.tls.load().door.clone() else { return Ok(Stream::Plain(tcp)) };
         let shaken = timeout(HANDSHAKE_DEADLINE, door.accept(tcp)).await.map_err(|_| DoorError::TimedOut)?;
         Ok(Stream::Handoff(Box::new(shaken.map_err(DoorError::of)?.into())))
     }

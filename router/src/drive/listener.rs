@@ -118,6 +118,8 @@ pub async fn accept_loop(
     shutdown: CancellationToken,
     mut serve: impl FnMut(TcpStream, SocketAddr, Admission),
 ) {
+    // Inherited by what is accepted, which then need not be told: see `Stream`.
+    let _ = socket2::SockRef::from(&listener).set_tcp_nodelay(true);
     loop {
         let next = async {
             let admission = gate.admit().await?;

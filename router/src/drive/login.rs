@@ -11,10 +11,7 @@ use std::{
 };
 
 use laniakea_directory::Secret;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout_at,
-};
+use tokio::{io::AsyncWriteExt, time::timeout_at};
 use zeroize::Zeroizing;
 
 use super::{Handoffs, Stream};
@@ -36,7 +33,6 @@ const OPENING_DEADLINE: Duration = Duration::from_secs(3);
 const LINE_BYTES_MAX: usize = 8192;
 /// Lines of a member before its verdict.
 const LINES_MAX: usize = 20;
-const READ_BYTES: usize = 4096;
 
 /// What a member said to a login.
 #[derive(Debug)]
@@ -383,12 +379,14 @@ impl Conversation {
                 Ok(None) => {}
                 Err(_) => return Err(DialError::Protocol),
             }
-            let mut buffer = [0; READ_BYTES];
-            let length = self.stream.read(&mut buffer).await.map_err(DialError::of)?;
-            if length == 0 {
+            let lines = &mut self.lines;
+            let read = self.stream.read_with(|bytes| {
+                lines.push(bytes);
+                bytes.len()
+            });
+            if read.await.map_err(DialError::of)? == 0 {
                 return Err(DialError::Broken(io::ErrorKind::UnexpectedEof.into()));
             }
-            self.lines.push(buffer.get(..length).unwrap_or_default());
         }
     }
 

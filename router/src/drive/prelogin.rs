@@ -18,7 +18,7 @@ use std::{
 
 use laniakea_directory::Secret;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     time::{timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -29,8 +29,6 @@ use crate::{
     session::{Forward, Input, LoginOutcome, LoginRequest, Output, Session},
 };
 
-/// How much is read at once before login.
-const READ_BYTES: usize = 4096;
 /// How long a client may take to accept a reply.
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a TLS handshake may take.
@@ -142,29 +140,31 @@ impl<S: Session> PreLogin<S> {
 
     /// Waits for bytes, for the session's deadline, or for the end of the process.
     async fn read(&mut self) {
-        let mut buffer = [0; READ_BYTES];
-        let reading = self.stream.read(&mut buffer);
-        let deadline = self.session.deadline();
+        let Self { stream, session, stop, .. } = self;
+        let deadline = session.deadline();
+        let reading = stream.read_with(|bytes| {
+            session.handle(Instant::now(), if bytes.is_empty() { Input::Eof } else { Input::Bytes(bytes) });
+        });
         let reading = async {
             match deadline {
                 Some(deadline) => timeout_at(deadline.into(), reading).await,
                 None => Ok(reading.await),
             }
         };
-        let result = match &self.stop {
+        let result = match stop {
             Some(stop) => stop.run_until_cancelled(reading).await,
             None => Some(reading.await),
         };
-        let now = Instant::now();
-        let Some(result) = result else {
-            self.stop = None;
-            return self.session.handle(now, Input::Stop);
+        let input = match result {
+            Some(Ok(Ok(()))) => return,
+            Some(Ok(Err(_))) => Input::Eof,
+            Some(Err(_elapsed)) => Input::Tick,
+            None => {
+                self.stop = None;
+                Input::Stop
+            }
         };
-        match result {
-            Err(_elapsed) => self.session.handle(now, Input::Tick),
-            Ok(Ok(0) | Err(_)) => self.session.handle(now, Input::Eof),
-            Ok(Ok(length)) => self.session.handle(now, Input::Bytes(buffer.get(..length).unwrap_or_default())),
-        }
+        self.session.handle(Instant::now(), input);
     }
 
     async fn start_tls(self) -> Option<Self> {
@@ -218,10 +218,9 @@ pub async fn accept_tls(tls: &ServerTls, stream: Stream) -> Option<Stream> {
 pub async fn close(mut stream: Stream) {
     let lingering = async {
         stream.shutdown().await?;
-        let mut buffer = [0; READ_BYTES];
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {
-            match stream.read(&mut buffer).await? {
+            match stream.read_with(<[u8]>::len).await? {
                 0 => break,
                 length => left = left.saturating_sub(length),
             }

@@ -7,7 +7,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 use tokio::{
-    io::BufReader,
+    io::{AsyncReadExt, BufReader},
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::TlsConnector;

@@ -208,7 +208,7 @@ impl Journey<'_> {
 
     /// Waits for a member, and gives up one that falls silent in the middle: one that is busy still greets others.
     ///
-    /// What it waits for is boxed: it has buffers of its own, and would be part of this and of every future around it.
+    /// What it waits for is boxed: it is large, and would be part of this and of every future around it.
     async fn or_doubt(
         &self,
         member: SocketAddr,
@@ -219,7 +219,7 @@ impl Journey<'_> {
             loop {
                 sleep(VERDICT_PATIENCE).await;
                 let began = Instant::now();
-                if let Err(error) = probe(routes.handoffs(), member).await {
+                if let Err(error) = Box::pin(probe(routes.handoffs(), member)).await {
                     routes.on_no_answer(member, began, &error);
                     return error;
                 }

@@ -20,7 +20,7 @@ use tokio::{
 use super::Stream;
 
 /// How much is moved at once.
-const BUFFER_BYTES: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 128 * 1024;
 /// How long the second half of a connection may stay silent after the first has ended.
 const HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
 /// Silence after which a connection that is to end is taken to be between two commands.
@@ -105,8 +105,8 @@ pub fn splice_until(
             }
             loop {
                 let moved_before = forth.moved + back.moved;
-                let forth_done = forth.poll_copy(cx, &mut a, &mut b, "").is_ready();
-                let back_done = back.poll_copy(cx, &mut b, &mut a, farewell).is_ready();
+                let forth_done = forth.poll_copy(cx, &mut a, &mut b, "", back.is_done()).is_ready();
+                let back_done = back.poll_copy(cx, &mut b, &mut a, farewell, forth_done).is_ready();
                 if forth_done && back_done {
                     let broken = forth.broken.take().or(back.broken.take());
                     return Poll::Ready(broken.map_or(Ended::Closed, Ended::Broken));
@@ -173,10 +173,22 @@ impl Direction {
         matches!(self.flow, Flow::Ending | Flow::Done)
     }
 
+    fn is_done(&self) -> bool {
+        matches!(self.flow, Flow::Done)
+    }
+
     /// Copies as much as both sides can bear; ready when this way is done.
     ///
-    /// A way that breaks ends alone: what the other side still has to say must arrive.
-    fn poll_copy(&mut self, cx: &mut Context<'_>, source: &mut Stream, sink: &mut Stream, farewell: &str) -> Poll<()> {
+    /// A way that breaks ends alone: what the other side still has to say must arrive. When the last way is done, the
+    /// connections are closed, which tells a sink that is not encrypted as much as an end of its own would.
+    fn poll_copy(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Stream,
+        sink: &mut Stream,
+        farewell: &str,
+        is_last: bool,
+    ) -> Poll<()> {
         loop {
             self.flow = match self.flow {
                 Flow::Copying => match ready!(self.poll_pass(cx, source, sink)) {
@@ -188,6 +200,7 @@ impl Direction {
                     Ok(()) => Flow::Copying,
                     Err(error) => self.on_broken(error),
                 },
+                Flow::Ending if is_last && matches!(sink, Stream::Plain(_)) => Flow::Done,
                 Flow::Ending => {
                     // The sink may have gone altogether, which is as good an end as any.
                     let _ = ready!(Pin::new(&mut *sink).poll_shutdown(cx));

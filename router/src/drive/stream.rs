@@ -1,10 +1,12 @@
 //! A client's or a member's connection, encrypted or not.
 
 use std::{
+    cell::RefCell,
+    future::poll_fn,
     io,
     net::SocketAddr,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::{
@@ -14,6 +16,14 @@ use tokio::{
 use tokio_rustls::TlsStream;
 
 use crate::handoff::TlsFacts;
+
+/// How much is read at once where lines are spoken.
+const READ_BYTES: usize = 4096;
+
+thread_local! {
+    /// Connections that wait hold no buffer, and futures that hold none are cheap to move.
+    static BUFFER: RefCell<[u8; READ_BYTES]> = const { RefCell::new([0; READ_BYTES]) };
+}
 
 /// A connection; small segments are never held back (`TCP_NODELAY`).
 #[derive(Debug)]
@@ -35,6 +45,24 @@ impl Stream {
     pub fn plain(tcp: TcpStream) -> Self {
         let _ = tcp.set_nodelay(true);
         Self::Plain(tcp)
+    }
+
+    /// Reads once, and gives `take` what came: nothing, if the other end says no more.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks; `take` is then not called.
+    pub async fn read_with<T>(&mut self, take: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+        let mut take = Some(take);
+        poll_fn(|cx| {
+            BUFFER.with_borrow_mut(|buffer| {
+                let mut read = ReadBuf::new(buffer);
+                ready!(Pin::new(&mut *self).poll_read(cx, &mut read))?;
+                let take = take.take().ok_or(io::ErrorKind::Other)?;
+                Poll::Ready(Ok(take(read.filled())))
+            })
+        })
+        .await
     }
 
     /// Returns the address of the other end.

@@ -2,10 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout_at,
-};
+use tokio::{io::AsyncWriteExt, time::timeout_at};
 
 use super::{ForeignError, ForeignServer};
 use crate::{
@@ -19,7 +16,6 @@ use crate::{
 
 /// How long a login may take, from the connection or the client's last word to the verdict. Servers delay their answer to a wrong password.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(20);
-const READ_BYTES: usize = 4096;
 
 /// Logs in.
 ///
@@ -96,10 +92,12 @@ impl Conversation<'_> {
                     Output::End(Verdict::Unusable(why)) => return Err(ForeignError::Unusable(why)),
                 }
             }
-            let mut buffer = [0; READ_BYTES];
-            match timeout_at(self.until.into(), self.stream.read(&mut buffer)).await?? {
-                0 => return Err(ForeignError::Unusable("it closed the connection")),
-                length => login.handle(Input::Bytes(buffer.get(..length).unwrap_or_default())),
+            let read = self.stream.read_with(|bytes| {
+                login.handle(Input::Bytes(bytes));
+                bytes.len()
+            });
+            if timeout_at(self.until.into(), read).await?? == 0 {
+                return Err(ForeignError::Unusable("it closed the connection"));
             }
         }
     }

@@ -129,7 +129,7 @@ impl ForeignServer<'_> {
             // Fits into any socket's buffer, so it needs no deadline.
             tcp.write_all(&onward.encode()).await?;
         }
-        let stream = Stream::plain(tcp);
+        let stream = Stream::Plain(tcp);
         match (self.settings.tls, preamble.protocol) {
             (ForeignTls::Implicit, Protocol::Imap | Protocol::Pop3 | Protocol::Http) => self.encrypt(stream).await,
             _ => Ok(stream),
