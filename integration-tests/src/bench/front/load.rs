@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{null::MESSAGE_BYTES, peers::ACCOUNTS};
+use super::{FrontEnd, null::MESSAGE_BYTES, peers::ACCOUNTS};
 
 /// How many connections are opened at a time.
 const OPENING_MAX: usize = 50;
@@ -33,6 +33,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 pub(super) struct Caller {
     address: SocketAddr,
     tls: Option<TlsConnector>,
+    first_account: u32,
 }
 
 /// One logged-in client.
@@ -43,30 +44,28 @@ pub(super) struct Session {
 
 impl Caller {
     /// Calls a front end in the clear or inside TLS; `None` if it has none.
-    pub(super) fn to(
-        plain: SocketAddr,
-        tls: Option<SocketAddr>,
-        inside: bool,
-        authority: &Path,
-    ) -> Result<Option<Self>> {
+    pub(super) fn to(front: &FrontEnd, inside: bool, authority: &Path) -> Result<Option<Self>> {
+        let first_account = front.first_account;
         if !inside {
-            return Ok(Some(Self { address: plain, tls: None }));
+            return Ok(Some(Self { address: front.plain, tls: None, first_account }));
         }
-        let Some(address) = tls else { return Ok(None) };
+        let Some(address) = front.tls else { return Ok(None) };
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(authority)?)?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        // The one that all of them know: ours would choose X25519MLKEM768, which OpenSSL 3.0 does not have.
+        provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::X25519];
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
         // Every handshake is a whole one, for all of them.
         config.resumption = rustls::client::Resumption::disabled();
-        Ok(Some(Self { address, tls: Some(TlsConnector::from(Arc::new(config))) }))
+        Ok(Some(Self { address, tls: Some(TlsConnector::from(Arc::new(config))), first_account }))
     }
 
     /// Logs one client in.
-    async fn log_in(&self, number: usize) -> Result<Session> {
+    async fn log_in(&self, number: u32) -> Result<Session> {
         let tcp = TcpStream::connect(self.address).await?;
         tcp.set_nodelay(true)?;
         let wire: Box<dyn Wire> = match &self.tls {
@@ -75,12 +74,13 @@ impl Caller {
         };
         let mut session = Session { wire: BufReader::with_capacity(512, wire), line: Vec::new() };
         session.read_line().await?;
-        session.ask(&format!("LOGIN user{}@example.org secret", number % ACCOUNTS as usize + 1)).await?;
+        let account = self.first_account + number % ACCOUNTS;
+        session.ask(&format!("LOGIN user{account}@example.org secret")).await?;
         Ok(session)
     }
 
     /// Logs in and out for some time; returns how often.
-    pub(super) async fn logins(&self, clients: usize, time: Duration) -> Result<usize> {
+    pub(super) async fn logins(&self, clients: u32, time: Duration) -> Result<usize> {
         let end = Instant::now() + time;
         let mut tasks = JoinSet::new();
         for client in 0..clients {
@@ -111,7 +111,7 @@ impl Caller {
     }
 
     /// Fetches for some time; returns how many bytes came.
-    pub(super) async fn bytes(&self, clients: usize, time: Duration) -> Result<usize> {
+    pub(super) async fn bytes(&self, clients: u32, time: Duration) -> Result<usize> {
         let end = Instant::now() + time;
         let mut tasks = JoinSet::new();
         for client in 0..clients {
@@ -134,7 +134,7 @@ impl Caller {
         let mut open = Vec::with_capacity(count);
         while open.len() < count {
             let mut tasks = JoinSet::new();
-            for client in 0..OPENING_MAX.min(count - open.len()) {
+            for client in (0..ACCOUNTS).cycle().take(OPENING_MAX.min(count - open.len())) {
                 let caller = self.clone();
                 tasks.spawn(async move { caller.log_in(client).await });
             }

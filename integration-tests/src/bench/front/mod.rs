@@ -3,8 +3,9 @@
 //! The back end accepts every login and has one message; it is a process of its own, and so is every front end. What counts is
 //! the processor time of the front end's processes, and their memory, for the same work in the same minute; on a machine
 //! with few cores the clock says little. HAProxy in TCP mode knows no mail: it is what copying bytes costs at least. Ours
-//! alone looks accounts up in a directory; nginx asks a static answerer, which is not counted, and Dovecot a static
-//! table.
+//! alone looks accounts up in a directory and writes a line of log for each login; nginx asks a static answerer, which is not
+//! counted, and Dovecot a static table. `laniakea` logs in as at a member of ours, behind a preamble; `elsewhere` is the same
+//! router in front of accounts that live at a server of another kind, which it has to ask one thing more.
 
 mod load;
 mod null;
@@ -32,7 +33,7 @@ pub struct Front {
     pub idle: Vec<usize>,
     /// Clients that log in, and out again, at a time.
     #[arg(long, default_value_t = 20)]
-    pub clients: usize,
+    pub clients: u32,
     /// Every front end is measured so often, in turn.
     #[arg(long, default_value_t = 1)]
     pub rounds: usize,
@@ -67,6 +68,8 @@ struct FrontEnd {
     name: &'static str,
     plain: SocketAddr,
     tls: Option<SocketAddr>,
+    /// The number of the first account that logs in there.
+    first_account: u32,
     /// The process that has begun all others; none for the back end itself.
     processes: Tree,
 }
@@ -84,7 +87,7 @@ pub async fn measure(what: &Front, program: &Path) -> Result<Vec<Measured>> {
     for _ in 0..what.rounds {
         for tls in [false, true] {
             for front in &all {
-                if let Some(caller) = Caller::to(front.plain, front.tls, tls, &fronts.authority)? {
+                if let Some(caller) = Caller::to(front, tls, &fronts.authority)? {
                     let one = measure_one(what, front, &caller, tls).await;
                     measured.push(one.with_context(|| format!("{}, tls: {tls}", front.name))?);
                 }

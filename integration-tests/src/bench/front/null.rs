@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use laniakea_router::drive::header::receive_preamble;
+use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
@@ -11,24 +13,44 @@ use tokio::{
 /// The one message.
 pub(super) const MESSAGE_BYTES: usize = 8 << 20;
 
-/// Serves IMAP on one socket, and on another the answers that nginx asks for; prints both ports.
+/// Where the back end listens.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Ports {
+    /// IMAP, as any server speaks it.
+    pub(super) imap: u16,
+    /// IMAP behind a preamble, as a member speaks it.
+    pub(super) handoff: u16,
+    /// The answers that nginx asks for.
+    pub(super) auth: u16,
+}
+
+/// Serves, and prints the [`Ports`].
 ///
 /// # Errors
 /// If it cannot listen.
 pub async fn serve() -> Result<()> {
-    let (imap, auth) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
-    println!("{} {}", imap.local_addr()?.port(), auth.local_addr()?.port());
-    let port = imap.local_addr()?.port();
+    let listen = async || TcpListener::bind("127.0.0.1:0").await;
+    let (imap, handoff, auth) = (listen().await?, listen().await?, listen().await?);
+    let port = |listener: &TcpListener| Ok::<_, std::io::Error>(listener.local_addr()?.port());
+    let ports = Ports { imap: port(&imap)?, handoff: port(&handoff)?, auth: port(&auth)? };
+    println!("{}", serde_json::to_string(&ports)?);
     tokio::spawn(async move {
         while let Ok((tcp, _)) = auth.accept().await {
-            tokio::spawn(answer_nginx(tcp, port));
+            tokio::spawn(answer_nginx(tcp, ports.imap));
         }
     });
     let message: Arc<[u8]> = vec![b'x'; MESSAGE_BYTES].into();
     loop {
-        let (tcp, _) = imap.accept().await?;
-        tokio::spawn(serve_imap(tcp, message.clone()));
+        tokio::select! {
+            accepted = imap.accept() => drop(tokio::spawn(serve_imap(accepted?.0, message.clone()))),
+            accepted = handoff.accept() => drop(tokio::spawn(serve_handoff(accepted?.0, message.clone()))),
+        }
     }
+}
+
+async fn serve_handoff(mut tcp: TcpStream, message: Arc<[u8]>) -> Result<()> {
+    receive_preamble(&mut tcp).await?;
+    serve_imap(tcp, message).await
 }
 
 async fn serve_imap(tcp: TcpStream, message: Arc<[u8]>) -> Result<()> {

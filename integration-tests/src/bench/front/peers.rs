@@ -10,17 +10,23 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use laniakea_config::{Config, Role};
+use laniakea_directory::{Admin, ClusterName, ClusterRecord};
 use laniakea_test_ports::free_address;
+use rustix::process::{Resource, getrlimit};
 use tempfile::TempDir;
 
-use super::{FrontEnd, processes::Tree};
+use super::{FrontEnd, null::Ports, processes::Tree};
 use crate::{
     peers::{Server, is_root},
     up::{Shape, Up},
 };
 
-/// Accounts that log in.
+/// Accounts that log in at each front end. Our router has twice as many: the first are at home in a cluster, as its own members
+/// serve them, the others at a server of another kind.
 pub(super) const ACCOUNTS: u32 = 20;
+/// The cluster whose one member is the back end.
+const CLUSTER: &str = "null";
 
 /// Everything that runs.
 pub(super) struct Fronts {
@@ -50,22 +56,20 @@ impl Fronts {
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
         let null = Null(child);
-        let (imap, auth) = line.trim().split_once(' ').context("two ports")?;
-        let (imap, auth): (u16, u16) = (imap.parse()?, auth.parse()?);
+        let ports: Ports = serde_json::from_str(&line).context("the back end's ports")?;
 
-        let mut up = Up::start_as(Shape { clusters: 1, members: 1, accounts: ACCOUNTS, ..Shape::default() }).await?;
+        let shape = Shape { clusters: 1, members: 1, accounts: 2 * ACCOUNTS, ..Shape::default() };
+        let mut up = Up::start_as(shape).await?;
         let tls = up.data().join("tls");
         let (certificate, key) = (tls.join("server.pem"), tls.join("server.key"));
-        router(&mut up, imap).await?;
+        router(&mut up, ports).await?;
         let router = up.router()?;
+        let (plain, processes) = (router.imap()?, Tree(u32::try_from(router.pid).ok()));
+        let direct = ([127, 0, 0, 1], ports.imap).into();
         let mut all = vec![
-            FrontEnd { name: "direct", plain: ([127, 0, 0, 1], imap).into(), tls: None, processes: Tree(None) },
-            FrontEnd {
-                name: "laniakea",
-                plain: router.imap()?,
-                tls: router.imaps,
-                processes: Tree(u32::try_from(router.pid).ok()),
-            },
+            FrontEnd { name: "direct", plain: direct, tls: None, processes: Tree(None), first_account: 1 },
+            FrontEnd { name: "laniakea", plain, tls: router.imaps, processes, first_account: 1 },
+            FrontEnd { name: "elsewhere", plain, tls: router.imaps, processes, first_account: ACCOUNTS + 1 },
         ];
         let mut servers = Vec::new();
         for (name, start) in
@@ -73,8 +77,8 @@ impl Fronts {
         {
             let folder = tempfile::Builder::new().prefix("laniakea-bench-").tempdir()?;
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
-            let site =
-                Site { plain: free_address(), tls: free_address(), imap, auth, certificate: &certificate, key: &key };
+            let (plain, tls) = (free_address(), free_address());
+            let site = Site { plain, tls, ports, certificate: &certificate, key: &key };
             let mut command = start(folder.path(), &site)?;
             let server = match Server::start(&mut command, folder.path(), &[site.plain, site.tls]) {
                 Ok(server) => server,
@@ -84,7 +88,7 @@ impl Fronts {
                 }
             };
             let processes = Tree(Some(server.pid()));
-            all.push(FrontEnd { name, plain: site.plain, tls: Some(site.tls), processes });
+            all.push(FrontEnd { name, plain: site.plain, tls: Some(site.tls), processes, first_account: 1 });
             servers.push((server, folder));
         }
         let authority = up.endpoints.ca_certificate.clone();
@@ -96,18 +100,26 @@ impl Fronts {
 struct Site<'a> {
     plain: SocketAddr,
     tls: SocketAddr,
-    imap: u16,
-    auth: u16,
+    ports: Ports,
     certificate: &'a Path,
     key: &'a Path,
 }
 
-/// Lets the accounts of our router live at the back end.
-async fn router(up: &mut Up, imap: u16) -> Result<()> {
-    up.reconfigure(|text| format!("{text}\nforeign:\n  - hosts: [127.0.0.1]\n    imap: {imap}\n    tls: off\n"))
-        .await?;
-    for number in 1..=ACCOUNTS {
-        up.say(&["account", "set", &up.account(number), "--cluster", "127.0.0.1"])?;
+/// Lets the accounts of our router live at the back end: half of them as at a member, half as at a server of another kind.
+async fn router(up: &mut Up, ports: Ports) -> Result<()> {
+    let Ports { imap, handoff, .. } = ports;
+    let foreign = format!("\nforeign:\n  - hosts: [127.0.0.1]\n    imap: {imap}\n    tls: off\n");
+    // All but the few descriptors that the process itself needs.
+    let files = getrlimit(Resource::Nofile).maximum.unwrap_or_default();
+    let limits = format!("\nlimits:\n  connections_max: {}\n", files.saturating_sub(files / 100).max(1000));
+    up.reconfigure(|text| text.replacen("\nlimits:\n", &limits, 1) + &foreign).await?;
+    let config = Config::load_for(&up.config(), Role::Command)?;
+    let admin = Admin::connect(&config.directory).await?;
+    let record = ClusterRecord { name: ClusterName::new(CLUSTER), members: vec![format!("127.0.0.1:{handoff}")] };
+    admin.put_cluster(&record).await?;
+    for number in 1..=2 * ACCOUNTS {
+        let home = if number <= ACCOUNTS { CLUSTER } else { "127.0.0.1" };
+        up.say(&["account", "set", &up.account(number), "--cluster", home])?;
     }
     Ok(())
 }
@@ -116,7 +128,7 @@ fn nginx(folder: &Path, site: &Site<'_>) -> Result<Command> {
     let path = folder.display();
     let user = if is_root() { "user nobody nogroup;\n" } else { "" };
     let (certificate, key) = (site.certificate.display(), site.key.display());
-    let Site { plain, tls, auth, .. } = site;
+    let Site { plain, tls, ports: Ports { auth, .. }, .. } = site;
     let config = format!(
         "load_module /usr/lib/nginx/modules/ngx_mail_module.so;\n{user}daemon off;\nworker_processes 2;\n\
          pid {path}/pid;\nerror_log {path}/log warn;\n\
@@ -138,9 +150,9 @@ fn haproxy(folder: &Path, site: &Site<'_>) -> Result<Command> {
     let both = folder.join("tls").join("both.pem");
     fs::create_dir(folder.join("tls"))?;
     fs::write(&both, [fs::read(site.certificate)?, fs::read(site.key)?].concat())?;
-    let Site { plain, tls, imap, .. } = site;
+    let Site { plain, tls, ports: Ports { imap, .. }, .. } = site;
     let config = format!(
-        "global\n  maxconn 7500\n  nbthread 2\n  tune.ssl.cachesize 0\ndefaults\n  mode tcp\n  option splice-auto\n\
+        "global\n  maxconn 9920\n  maxpipes 50\n  nbthread 2\n  tune.ssl.cachesize 0\ndefaults\n  mode tcp\n  option splice-auto\n\
          timeout connect 5s\n  timeout client 30m\n  timeout server 30m\n\
          listen imap\n  bind {plain}\n  bind {tls} ssl crt {} no-tls-tickets\n  server null 127.0.0.1:{imap}\n",
         both.display()
@@ -154,7 +166,7 @@ fn haproxy(folder: &Path, site: &Site<'_>) -> Result<Command> {
 
 fn dovecot(folder: &Path, site: &Site<'_>) -> Result<Command> {
     let path = folder.display();
-    let Site { plain, tls, imap, .. } = site;
+    let Site { plain, tls, ports: Ports { imap, .. }, .. } = site;
     let config = format!(
         "base_dir = {path}/run\nstate_dir = {path}/state\nlog_path = {path}/log\nlisten = 127.0.0.1\nprotocols = imap\n\
          auth_mechanisms = plain login\ndisable_plaintext_auth = no\nssl = yes\nssl_cert = <{}\nssl_key = <{}\n\
