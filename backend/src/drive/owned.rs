@@ -3,9 +3,13 @@
 //! What is done when is decided by [`crate::worker`]; here are the queue of work, the threads that may block, the deadlines,
 //! and the handles of sessions. Readers never ask the task: they read the published value.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    io,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use tokio::{
@@ -22,7 +26,7 @@ use crate::{
         lanes::PATIENCE,
         storage::Storage,
     },
-    store::{Batch, Reader, fs::RealFs},
+    store::{Batch, BodyRef, Reader, fs::RealFs},
     worker::{
         Closing, CommitError, End, Job, RecoverError, ReplayError, Snapshotted, State, Step, Tidied, Tidy, Worker,
         WorkerTiming, Write, Written, recover,
@@ -196,10 +200,16 @@ impl<S: State> Owned<S> {
         self.shared.published.subscribe()
     }
 
-    /// Reads bodies.
-    #[must_use]
-    pub fn reader(&self) -> &Reader<RealFs> {
-        &self.shared.reader
+    /// Reads the bytes of `range` within a body: at once if they are in memory, else on a thread that may block.
+    ///
+    /// # Errors
+    /// See [`Reader::read`].
+    pub async fn read(&self, body: BodyRef, range: Range<u64>) -> io::Result<Vec<u8>> {
+        if let Some(bytes) = self.shared.reader.read_cached(body, range.clone()) {
+            return Ok(bytes);
+        }
+        let reader = self.shared.reader.clone();
+        spawn_blocking(move || reader.read(body, range)).await.unwrap_or_else(|lost| Err(io::Error::other(lost)))
     }
 
     /// Whether the storage has room for so many bytes of new mail. What frees room may be written without it.

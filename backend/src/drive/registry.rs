@@ -117,7 +117,7 @@ impl Registry {
         openings: Openings,
     ) -> Self {
         let admission = Arc::new(Admission::new(openings.at_once, openings.waiting_max));
-        let fs = Arc::new(RealFs::named(cluster.view().member.as_str()));
+        let fs = Arc::new(RealFs::named(cluster.view().member.as_str()).on(storage.path()));
         Self {
             opener: Opener {
                 fs,

@@ -19,7 +19,6 @@ use laniakea_router::drive::Stream;
 use tokio::{
     io::{AsyncRead, AsyncWriteExt, ReadBuf},
     sync::watch,
-    task::spawn_blocking,
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -142,16 +141,13 @@ impl<M: Session> Talk<'_, M> {
                 Output::Write(bytes) => self.write(bytes).await?,
                 Output::Ask(request) => self.ask(request).await,
                 Output::Read { body, range } => {
-                    let reader = self.conversation.pass.reader().clone();
-                    let read = spawn_blocking(move || reader.read(body, range)).await;
-                    let result = match read {
-                        Ok(Ok(bytes)) => Ok(Bytes::from(bytes)),
-                        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(BodyFault::Gone),
-                        Ok(Err(error)) => {
+                    let result = match self.conversation.pass.read(body, range).await {
+                        Ok(bytes) => Ok(Bytes::from(bytes)),
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(BodyFault::Gone),
+                        Err(error) => {
                             tracing::error!(ownable = %self.conversation.pass.id(), %error, "a body could not be read");
                             Err(BodyFault::Unavailable)
                         }
-                        Err(_) => Err(BodyFault::Unavailable),
                     };
                     self.machine.handle(clock::now(), Input::Body(result));
                 }

@@ -78,6 +78,17 @@ enum FileKey {
     Body(u128, u64),
 }
 
+/// The file a body is in, and where its bytes begin there.
+fn file_of(body: BodyRef) -> (FileKey, u64) {
+    match body {
+        BodyRef::Inline { generation, offset, .. } => (FileKey::Segment(generation), offset),
+        BodyRef::File { epoch, number, .. } => (FileKey::Body(epoch, number), 0),
+    }
+}
+
+/// More is not copied while others wait for the thread.
+const CACHED_BYTES_MAX: usize = 64 << 10;
+
 /// An open account needs its newest segment and now and then an old one; open files are scarce among many accounts.
 const OPEN_FILES_MAX: usize = 4;
 
@@ -104,12 +115,24 @@ impl<F: Fs> Reader<F> {
         }
     }
 
+    /// The same, if it takes no more than copying from memory; `None` if [`Reader::read`] has to be asked, where one may
+    /// block.
+    #[must_use]
+    pub fn read_cached(&self, body: BodyRef, range: Range<u64>) -> Option<Vec<u8>> {
+        let length = usize::try_from(range.end.checked_sub(range.start)?).ok()?;
+        if range.end > body.len() || length > CACHED_BYTES_MAX {
+            return None;
+        }
+        let (key, base) = file_of(self.locate(body));
+        let file = self.open_file(key)?;
+        let mut buffer = vec![0; length];
+        let count = file.read_cached_at(&mut buffer, base + range.start)?;
+        (count == length).then_some(buffer)
+    }
+
     fn read_at(&self, body: BodyRef, range: &Range<u64>) -> io::Result<Vec<u8>> {
         let length = usize::try_from(range.end - range.start).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let (key, base) = match body {
-            BodyRef::Inline { generation, offset, .. } => (FileKey::Segment(generation), offset),
-            BodyRef::File { epoch, number, .. } => (FileKey::Body(epoch, number), 0),
-        };
+        let (key, base) = file_of(body);
         let mut buffer = vec![0; length];
         match self.file(key)?.read_exact_at(&mut buffer, base + range.start) {
             // The server has forgotten the handle, not the file.
@@ -164,16 +187,20 @@ impl<F: Fs> Reader<F> {
         self.forget(FileKey::Body(epoch, number));
     }
 
-    fn file(&self, key: FileKey) -> io::Result<Arc<F::File>> {
+    /// A file that is open.
+    fn open_file(&self, key: FileKey) -> Option<Arc<F::File>> {
         let mut files = self.shared.files.lock();
-        if let Some(at) = files.iter().position(|(cached, _)| *cached == key)
-            && let Some(entry) = files.remove(at)
-        {
-            let file = Arc::clone(&entry.1);
-            files.push_front(entry);
+        let at = files.iter().position(|(cached, _)| *cached == key)?;
+        let entry = files.remove(at)?;
+        let file = Arc::clone(&entry.1);
+        files.push_front(entry);
+        Some(file)
+    }
+
+    fn file(&self, key: FileKey) -> io::Result<Arc<F::File>> {
+        if let Some(file) = self.open_file(key) {
             return Ok(file);
         }
-        drop(files);
         let path = match key {
             FileKey::Segment(generation) => Name::Segment { generation }.within(&self.shared.dir),
             FileKey::Body(epoch, number) => body_path(&self.shared.dir, epoch, number),

@@ -17,6 +17,7 @@ const LIMITS: Limits = Limits {
     snapshot_records: 10_000,
     inline_body_bytes: 400,
     reclaim_bytes: 2_000,
+    room_bytes: 1_000,
     level: format::FEATURE_LEVEL,
 };
 /// As long as what a moved record says of its origin, so that a copy is no longer than the original.

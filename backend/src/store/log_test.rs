@@ -203,6 +203,45 @@ fn a_damaged_snapshot_is_passed_over_for_the_one_before() {
 }
 
 #[test]
+fn where_overwriting_is_cheap_a_log_grows_ahead_of_its_batches() {
+    let fs = SimulatedFs::new().overwriting_cheaply();
+    let (mut log, _) = open(&fs, 1);
+    let length = || fs.open(&Path::new(DIR).join("seg.0000000000000001")).unwrap().length().unwrap();
+    let mut lengths = std::collections::BTreeSet::new();
+    for number in 0..64 {
+        store(&mut log, &[(&number.to_string(), None)]);
+        lengths.insert(length());
+    }
+    // As much again each time: the file is made longer a few times only, and is twice as long as it must be at most.
+    assert!(lengths.len() < 8, "{lengths:?}");
+    log.close();
+    for (fs, epoch) in [(fs.after_power_loss(&[1]), 2), (fs.clone(), 3)] {
+        let (mut log, recovered) = open(&fs, epoch);
+        let expected: Vec<String> = (0..64).map(|number| number.to_string()).collect();
+        assert_eq!(payloads(&recovered), expected);
+        assert_eq!(recovered.report.torn_bytes, 0);
+        store(&mut log, &[("next", None)]);
+    }
+}
+
+#[test]
+fn a_storage_without_room_ahead_still_takes_batches() {
+    let fs = SimulatedFs::new().overwriting_cheaply();
+    let (mut log, _) = open(&fs, 1);
+    store(&mut log, &[("first", None)]);
+    // The batch fits, the zeros behind it do not.
+    let mut batch = log.batch();
+    batch.push(&[b'x'; 2_000], None);
+    fs.fail_at(fs.operations() + 2, Fault::Error(io::ErrorKind::StorageFull));
+    let appended = log.write(batch).unwrap();
+    let synced = log.sync(appended).unwrap();
+    log.validated(synced);
+    store(&mut log, &[("third", None)]);
+    let (_, recovered) = open(&fs, 2);
+    assert_eq!(recovered.records.len(), 3);
+}
+
+#[test]
 fn a_bad_batch_in_front_of_a_good_one_puts_the_log_into_quarantine() {
     let fs = SimulatedFs::new();
     let (mut log, _) = open(&fs, 1);

@@ -206,12 +206,12 @@ impl Node {
             };
             let state = pass.state();
             let inbox = state.mailbox(&MailboxName::inbox()).unwrap();
-            let read = |message: &crate::mailbox::Message| {
-                let body =
-                    pass.reader().read(message.body, u64::from(message.summary_len)..message.body.len()).unwrap();
-                String::from_utf8(body).unwrap()
-            };
-            Some(inbox.messages.iter().map(read).collect())
+            let mut messages = Vec::new();
+            for message in &inbox.messages {
+                let range = u64::from(message.summary_len)..message.body.len();
+                messages.push(String::from_utf8(pass.read(message.body, range).await.unwrap()).unwrap());
+            }
+            Some(messages)
         })
     }
 

@@ -201,15 +201,13 @@ impl Attempt {
     }
 
     async fn read(&self) -> Option<Bytes> {
-        let (reader, body) = (self.owned.reader().clone(), self.entry.body);
-        let read = tokio::task::spawn_blocking(move || reader.read(body, 0..body.len())).await;
-        match read {
-            Ok(Ok(content)) => Some(content.into()),
-            Ok(Err(error)) => {
+        let body = self.entry.body;
+        match self.owned.read(body, 0..body.len()).await {
+            Ok(content) => Some(content.into()),
+            Err(error) => {
                 tracing::error!(shard = self.shard, entry = %self.entry.id, %error, "a queued message cannot be read");
                 None
             }
-            Err(_) => None,
         }
     }
 

@@ -149,9 +149,13 @@ fn power_fails(fs: &SimulatedFs, outside: &Shared, most: usize, deeper: u32) -> 
     Ok(states)
 }
 
-fn operations(steps: &[Step]) -> u64 {
-    let fs = SimulatedFs::new();
-    run(&fs, steps, &outside(None)).ok();
+/// A filesystem where segments have room ahead of their batches.
+fn roomy() -> SimulatedFs {
+    SimulatedFs::new().overwriting_cheaply()
+}
+
+fn operations(fs: &SimulatedFs, steps: &[Step]) -> u64 {
+    run(fs, steps, &outside(None)).ok();
     fs.operations()
 }
 
@@ -160,15 +164,18 @@ fn explain(steps: &[Step], at: u64, what: &str) -> impl Fn(Violation) -> Violati
     move |Violation(violation)| Violation(format!("{violation}\n  {place}"))
 }
 
-/// Power is lost before each operation.
+/// Power is lost before each operation, with room ahead of the batches and, where that is all, without.
 fn every_loss_of_power(steps: &[Step], haste: Option<Haste>, most: usize, deeper: u32) -> Outcome {
     let mut states = 0;
-    for at in 1..=operations(steps) + 1 {
-        let (fs, outside) = (SimulatedFs::new(), outside(haste));
-        fs.fail_at(at, Fault::PowerLoss);
-        let explain = explain(steps, at, "power lost");
-        run(&fs, steps, &outside).map_err(&explain)?;
-        states += power_fails(&fs, &outside, most, deeper).map_err(&explain)?;
+    let kinds: &[fn() -> SimulatedFs] = if deeper == 0 { &[SimulatedFs::new, roomy] } else { &[roomy] };
+    for fresh in kinds {
+        for at in 1..=operations(&fresh(), steps) + 1 {
+            let (fs, outside) = (fresh(), outside(haste));
+            fs.fail_at(at, Fault::PowerLoss);
+            let explain = explain(steps, at, "power lost");
+            run(&fs, steps, &outside).map_err(&explain)?;
+            states += power_fails(&fs, &outside, most, deeper).map_err(&explain)?;
+        }
     }
     Ok(states)
 }
@@ -183,8 +190,8 @@ fn every_failing_operation(steps: &[Step], most: usize) -> Outcome {
         Fault::Error(std::io::ErrorKind::StaleNetworkFileHandle),
     ];
     let mut states = 0;
-    for (at, fault) in (1..=operations(steps)).flat_map(|at| kinds.map(|fault| (at, fault))) {
-        let (fs, outside) = (SimulatedFs::new(), outside(None));
+    for (at, fault) in (1..=operations(&roomy(), steps)).flat_map(|at| kinds.map(|fault| (at, fault))) {
+        let (fs, outside) = (roomy(), outside(None));
         fs.fail_at(at, fault);
         let explain = explain(steps, at, &format!("{fault:?}"));
         run(&fs, steps, &outside).map_err(&explain)?;
@@ -196,9 +203,9 @@ fn every_failing_operation(steps: &[Step], most: usize) -> Outcome {
 /// The process dies before each operation; another member takes over, and power is lost at each of its operations.
 fn every_death(steps: &[Step], most: usize) -> Outcome {
     let mut states = 0;
-    for at in 1..=operations(steps) {
+    for at in 1..=operations(&roomy(), steps) {
         let begin = || {
-            let (fs, outside) = (SimulatedFs::new(), outside(None));
+            let (fs, outside) = (roomy(), outside(None));
             fs.fail_at(at, Fault::Death);
             (run(&fs, steps, &outside), fs.join(Caching::Strict), outside)
         };
@@ -247,7 +254,7 @@ fn sleeper(
 ) -> Result<Option<u64>, Violation> {
     let mut states = 0;
     for wake_at in 1.. {
-        let (old, outside) = (SimulatedFs::new(), outside(None));
+        let (old, outside) = (roomy(), outside(None));
         let explain = explain(steps, at, &format!("asleep until operation {wake_at} of a successor, late {late},"));
         run(&old, before, &outside).map_err(&explain)?;
         let new = old.join(Caching::Strict);
@@ -297,7 +304,7 @@ fn sleeper(
 fn every_pair_of_sleepers(first: &'static [Step], second: &'static [Step]) -> Outcome {
     let mut states = 0;
     for (at, then_at) in (1..=60).flat_map(|at| (1..=30).map(move |then_at| (at, then_at))) {
-        let (one, outside) = (SimulatedFs::new(), outside(None));
+        let (one, outside) = (roomy(), outside(None));
         let explain = explain(first, at, &format!("asleep, and a successor at {then_at},"));
         let two = one.join(Caching::Strict);
         let gates = [one.pause_at(at), two.pause_at(then_at)];
@@ -455,7 +462,7 @@ fn a_worker_that_does_without_the_tick_is_caught() {
 
 /// The owner stands still, a successor goes all its way, the owner goes on.
 fn hasty_sleeper(at: u64, haste: Haste) -> Result<(), Violation> {
-    let (old, outside) = (SimulatedFs::new(), outside(Some(haste)));
+    let (old, outside) = (roomy(), outside(Some(haste)));
     run(&old, &[Commit(&[Short]), Release], &outside)?;
     let new = old.join(Caching::Strict);
     let asleep = old.pause_at(old.operations() + at);

@@ -64,6 +64,10 @@ pub trait Fs: Send + Sync + 'static {
     /// [`io::ErrorKind::NotFound`] if there is no such directory.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
 
+    /// Whether bytes that overwrite others are synced with less effort than bytes that make a file longer. A hint: what is
+    /// safe does not depend on it.
+    fn overwrites_cheaply(&self) -> bool;
+
     /// Draws a number nobody can foresee: it tells one writer's attempt from another's, and bytes of a message from
     /// bytes of the log.
     fn nonce(&self) -> u64;
@@ -99,6 +103,11 @@ pub trait FsFile: Send + Sync + 'static {
     /// # Errors
     /// Whatever the disk says.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// The same, if it can be done without waiting for the disk; `None` if not, or if nobody knows.
+    fn read_cached_at(&self, _buffer: &mut [u8], _offset: u64) -> Option<usize> {
+        None
+    }
 
     /// Writes all of `bytes` at `offset`.
     ///

@@ -4,9 +4,11 @@
 //! one operation here as well.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use super::{ClusterFs, Fs, FsFile};
 
@@ -17,13 +19,25 @@ const FILE_MODE: u32 = 0o600;
 #[derive(Debug, Clone, Default)]
 pub struct RealFs {
     identity: String,
+    overwrites_cheaply: bool,
 }
+
+/// Local filesystems that keep a file's length apart from its bytes, so that a longer file costs another write:
+/// `EXT4_SUPER_MAGIC`, of ext2 and ext3 as well, and `XFS_SUPER_MAGIC`.
+const CHEAP_OVERWRITES: [u64; 2] = [0xef53, 0x5846_5342];
 
 impl RealFs {
     /// Names the process that writes, for the people who read segment headers.
     #[must_use]
     pub fn named(identity: &str) -> Self {
-        Self { identity: identity.to_owned() }
+        Self { identity: identity.to_owned(), ..Self::default() }
+    }
+
+    /// The same, knowing what kind of filesystem the storage at `path` is.
+    #[must_use]
+    pub fn on(self, path: &Path) -> Self {
+        let kind = rustix::fs::statfs(path).map(|found| found.f_type as u64);
+        Self { overwrites_cheaply: kind.is_ok_and(|kind| CHEAP_OVERWRITES.contains(&kind)), ..self }
     }
 }
 
@@ -61,6 +75,10 @@ impl Fs for RealFs {
             .collect()
     }
 
+    fn overwrites_cheaply(&self) -> bool {
+        self.overwrites_cheaply
+    }
+
     fn nonce(&self) -> u64 {
         rand::random()
     }
@@ -88,6 +106,10 @@ impl FsFile for File {
                 other => return other,
             }
         }
+    }
+
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> Option<usize> {
+        preadv2(self, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT).ok()
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -45,6 +45,9 @@ pub struct Limits {
     pub inline_body_bytes: usize,
     /// A log is compacted when at least so many of its bytes are useless, and more than half.
     pub reclaim_bytes: u64,
+    /// Where overwriting is cheaper than appending, a segment is lengthened by zeros ahead of its batches: by as many bytes
+    /// as it has, so many at most.
+    pub room_bytes: u64,
     /// The feature level to write: no more than every member of the cluster knows.
     pub level: u16,
 }
@@ -58,10 +61,14 @@ impl Default for Limits {
             inline_body_bytes: INLINE_BODY_BYTES_MAX,
             // A compaction costs a dozen syncs, as much as a dozen deliveries; this much holds a thousand messages.
             reclaim_bytes: 4 << 20,
+            room_bytes: ROOM.len() as u64,
             level: FEATURE_LEVEL,
         }
     }
 }
+
+/// What stands ahead of the batches.
+static ROOM: [u8; 64 << 10] = [0; 64 << 10];
 
 /// How far the last batch has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +87,8 @@ struct Current<F: Fs> {
     nonce: u64,
     /// How much of it is surely on disk.
     synced: u64,
+    /// How long the file is at least: between the end of the log and here stand zeros.
+    length: u64,
 }
 
 /// The log of one ownable under one epoch.
@@ -331,7 +340,9 @@ impl<F: Fs> Log<F> {
     fn write_here(&mut self, batch: Batch) -> Result<Appended, WriteError> {
         blob::write_files(&*self.fs, &self.dir, self.epoch, &batch.files)?;
         let moved: u64 = batch.moves.iter().map(|(from, _)| from.len()).sum();
+        let before = self.end.offset;
         self.append(batch.frame, batch.count, batch.inline_bytes)?;
+        self.make_room(before)?;
         self.unsaved.files += batch.files.len() as u64;
         self.unsaved.file_bytes += batch.file_bytes;
         self.unsaved.body_bytes += batch.file_bytes + batch.inline_bytes - moved;
@@ -418,6 +429,23 @@ impl<F: Fs> Log<F> {
         self.unsaved.records += u64::from(count);
         if frame.capacity() <= SPARE_BYTES_MAX {
             self.spare = frame;
+        }
+        Ok(())
+    }
+
+    /// Lengthens a segment that has grown, so that the next batches find room in it: what only overwrites is synced without
+    /// the file's new length. A storage that is too full for that may still have room for batches.
+    fn make_room(&mut self, before: u64) -> Result<(), WriteError> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        if self.end.offset <= current.length || !self.fs.overwrites_cheaply() {
+            return Ok(());
+        }
+        let room = before.min(self.limits.room_bytes);
+        let zeros = usize::try_from(room).ok().and_then(|room| ROOM.get(..room)).unwrap_or(&ROOM);
+        match current.file.write_at(zeros, self.end.offset).map_err(WriteError::from) {
+            Ok(()) => current.length = self.end.offset + zeros.len() as u64,
+            Err(WriteError::Full(_)) => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }

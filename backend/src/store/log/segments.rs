@@ -97,7 +97,7 @@ impl<F: Fs> Log<F> {
         self.older = header.seals;
         self.end = end;
         self.name_in_doubt = false;
-        self.current = Some(Current { file, nonce, synced: end.offset });
+        self.current = Some(Current { file, nonce, synced: end.offset, length: end.offset });
         Ok(())
     }
 

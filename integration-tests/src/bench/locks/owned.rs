@@ -67,8 +67,8 @@ impl Owner {
         let state = pass.state();
         let inbox = state.mailbox(&MailboxName::inbox()).context("no INBOX")?;
         let (_, message) = inbox.find(uid).context("the message is gone")?;
-        let (reader, body, summary) = (pass.reader().clone(), message.body, u64::from(message.summary_len));
-        let read = tokio::task::spawn_blocking(move || reader.read(body, summary..body.len())).await??;
+        let (body, summary) = (message.body, u64::from(message.summary_len));
+        let read = pass.read(body, summary..body.len()).await?;
         self.cluster.read_permit().await?;
         Ok(read)
     }

@@ -75,6 +75,7 @@ struct World {
     writers: BTreeMap<Inode, BTreeSet<usize>>,
     without_power: bool,
     full: bool,
+    overwrites_cheaply: bool,
     nonces: u64,
 }
 
@@ -118,6 +119,13 @@ impl SimulatedFs {
         let (mounts, members) = (vec![Mount::default()], vec![Member::default()]);
         let world = World { disk, mounts, members, ..World::default() };
         Self { world: Arc::new(Mutex::new(world)), member: 0, identity: "member-0".to_owned() }
+    }
+
+    /// The same, where writers make room ahead.
+    #[must_use]
+    pub fn overwriting_cheaply(self) -> Self {
+        self.world.lock().overwrites_cheaply = true;
+        self
     }
 
     /// Another member of the same filesystem, on a host of its own.
@@ -245,7 +253,9 @@ impl SimulatedFs {
     pub fn after_power_loss(&self, fate: &[usize]) -> Self {
         let world = self.world.lock();
         let left = Self::on(world.disk.after_power_loss(fate));
-        left.world.lock().nonces = world.nonces;
+        let mut new = left.world.lock();
+        (new.nonces, new.overwrites_cheaply) = (world.nonces, world.overwrites_cheaply);
+        drop(new);
         left
     }
 
@@ -464,6 +474,10 @@ impl Fs for SimulatedFs {
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         self.operate(|world, member| world.list(member, path))
+    }
+
+    fn overwrites_cheaply(&self) -> bool {
+        self.world.lock().overwrites_cheaply
     }
 
     fn nonce(&self) -> u64 {
