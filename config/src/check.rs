@@ -496,6 +496,7 @@ impl Reader<'_> {
                 lmtp: port("lmtp"),
                 smtp: port("smtp").unwrap_or(usual.smtp),
                 sieve: port("sieve").unwrap_or(usual.sieve),
+                http: port("http"),
             },
             tls,
             verify: flag(node, "verify", true),

@@ -34,6 +34,8 @@ pub struct ForeignPorts {
     pub smtp: u16,
     /// ManageSieve.
     pub sieve: u16,
+    /// HTTP, inside TLS unless that is off; none if the server has no web service.
+    pub http: Option<u16>,
 }
 
 impl ForeignSettings {
@@ -53,7 +55,7 @@ impl ForeignPorts {
             ForeignTls::Implicit => (993, 995),
             ForeignTls::Off | ForeignTls::StartTls => (143, 110),
         };
-        Self { imap, pop3, lmtp: None, smtp: 25, sieve: 4190 }
+        Self { imap, pop3, lmtp: None, smtp: 25, sieve: 4190, http: None }
     }
 }
 

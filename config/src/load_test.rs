@@ -22,7 +22,7 @@ fn read(text: &str) -> Config {
 fn the_example_is_accepted_and_understood() {
     let config = read(EXAMPLE);
     assert_eq!(config.routers.len(), 3);
-    assert_eq!(config.routers[2].listen.len(), 9);
+    assert_eq!(config.routers[2].listen.len(), 11);
     assert_eq!(config.clusters[0].members[1].name, "blue-b");
     assert_eq!(config.tls.key, Path::new("/etc/laniakea/tls/mail.example.org.key"));
     assert_eq!(config.tls.others[0].key, Path::new("/etc/laniakea/tls/mail.example.net.key"));

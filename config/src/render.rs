@@ -251,6 +251,7 @@ impl ForeignSettings {
         out.count(2, "lmtp", ports.lmtp.unwrap_or_default().into(), 0);
         out.count(2, "smtp", ports.smtp.into(), usual.smtp.into());
         out.count(2, "sieve", ports.sieve.into(), usual.sieve.into());
+        out.count(2, "http", ports.http.unwrap_or_default().into(), 0);
         for (key, value, default) in
             [("verify", *verify, true), ("proxy_header", *proxy_header, false), ("introduce", *introduce, true)]
         {

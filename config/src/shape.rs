@@ -260,6 +260,12 @@ const FOREIGN: &[Key] = &[
     key("lmtp", Count(1, 65_535), Optional, "Port of LMTP; without it, mail goes there by SMTP."),
     key("smtp", Count(1, 65_535), Else("25"), "Port of SMTP."),
     key("sieve", Count(1, 65_535), Else("4190"), "Port of ManageSieve."),
+    key(
+        "http",
+        Count(1, 65_535),
+        Optional,
+        "Port of its web service, inside TLS unless `tls` is off; without it, there is none.",
+    ),
     key("proxy_header", Flag, Else("false"), "Whether connections begin with a PROXY header of version 2."),
     key(
         "introduce",

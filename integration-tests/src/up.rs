@@ -83,6 +83,10 @@ pub struct Endpoint {
     pub submissions: Option<SocketAddr>,
     /// LMTP.
     pub lmtp: Option<SocketAddr>,
+    /// HTTP.
+    pub http: Option<SocketAddr>,
+    /// HTTP inside TLS.
+    pub https: Option<SocketAddr>,
     /// `/metrics` and so on.
     pub metrics: SocketAddr,
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::exit::Failure;
 
 /// What a router of `up` serves.
-const ROUTER_SERVICES: [Service; 9] = [
+const ROUTER_SERVICES: [Service; 11] = [
     Service::Imap,
     Service::Imaps,
     Service::Pop3,
@@ -29,11 +29,13 @@ const ROUTER_SERVICES: [Service; 9] = [
     Service::Submission,
     Service::Submissions,
     Service::Lmtp,
+    Service::Http,
+    Service::Https,
     Service::Metrics,
 ];
 
 /// What a member of `up` serves to clients directly.
-const MEMBER_SERVICES: [Service; 4] = [Service::Imap, Service::Pop3, Service::Lmtp, Service::Metrics];
+const MEMBER_SERVICES: [Service; 5] = [Service::Imap, Service::Pop3, Service::Lmtp, Service::Http, Service::Metrics];
 
 /// The installation that `plan` asks for, in `home`.
 pub fn generate(home: &Home, plan: &Plan, ports: &mut Ports) -> Result<Config, Failure> {
@@ -210,6 +212,6 @@ mod tests {
         config.limits.connections_max = read.limits.connections_max;
         assert_eq!(read, config);
         assert_eq!(read.directory.base, "dc=example,dc=org");
-        assert_eq!(addresses(&read).len(), 3 + 9 * 9 + 81 * 6);
+        assert_eq!(addresses(&read).len(), 3 + 9 * 11 + 81 * 7);
     }
 }

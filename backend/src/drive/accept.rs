@@ -22,6 +22,7 @@ use crate::drive::{
     login::{Arrival, Imap, Pop3, serve},
     mail::MailService,
     member::Member,
+    web::serve_web,
 };
 
 /// Accepts clients of one service until the member stops.
@@ -72,6 +73,7 @@ async fn serve_client(
         }
         Service::Smtp => mail.serve_client(stream, client, Dialect::Smtp).instrument(span).await,
         Service::Lmtp => mail.serve_client(stream, client, Dialect::Lmtp).instrument(span).await,
+        Service::Http => serve_web(stream, Arrival::Direct(client), member).instrument(span).await,
         _ => {}
     }
 }
@@ -102,7 +104,7 @@ async fn serve_handoff(
             mail.serve_submission(stream, Arrival::HandedOver(preamble)).instrument(span).await;
         }
         Protocol::Smtp | Protocol::Lmtp => mail.serve_handoff(stream, preamble).instrument(span).await,
-        _ => tracing::warn!(%protocol, "not served yet"),
+        Protocol::Http => serve_web(stream, Arrival::HandedOver(preamble), member).instrument(span).await,
     }
 }
 

@@ -18,5 +18,6 @@ pub mod registry;
 pub mod run;
 pub mod session;
 pub mod storage;
+pub mod web;
 
 pub use run::{RunError, run};

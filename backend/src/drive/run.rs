@@ -192,7 +192,7 @@ fn listen_for_clients(settings: &MemberSettings) -> Result<Vec<(Service, TcpList
     let mut listeners = Vec::new();
     for (&service, &address) in &settings.listen {
         match service {
-            Service::Http | Service::Https | Service::AuthHttp => {
+            Service::Https | Service::AuthHttp => {
                 tracing::warn!(?service, %address, "members do not serve this yet");
             }
             _ => listeners.push((service, listen(&format!("{service:?}").to_lowercase(), address)?)),

@@ -4,4 +4,5 @@
 //! file or the time; every parser takes bytes and returns values, every serialiser the reverse.
 
 pub mod imap;
+pub mod jmap;
 pub mod pop3;

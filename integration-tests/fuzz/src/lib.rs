@@ -9,6 +9,7 @@ mod before_login;
 mod directory;
 mod foreign;
 mod handoff;
+mod http;
 mod mail;
 
 /// One thing to be fuzzed.
@@ -40,6 +41,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "preamble", run: handoff::preamble, dialogues: &[] },
     Target { name: "moved", run: handoff::moved, dialogues: &[] },
     Target { name: "ticket", run: handoff::ticket, dialogues: &[] },
+    Target { name: "http-credentials", run: http::credentials, dialogues: &[] },
+    Target { name: "jmap", run: http::jmap, dialogues: &[] },
     Target { name: "control", run: handoff::control, dialogues: &[] },
     Target { name: "ldap-answer", run: directory::answer, dialogues: &[] },
     Target { name: "ldap-request", run: directory::request, dialogues: &[] },

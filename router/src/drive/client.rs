@@ -60,9 +60,7 @@ async fn establish(
         return None;
     };
     let stream = match service {
-        Service::Imaps | Service::Pop3s | Service::Submissions | Service::Https => {
-            accept_tls(&context.tls, stream).await?
-        }
+        Service::Imaps | Service::Pop3s | Service::Submissions => accept_tls(&context.tls, stream).await?,
         _ => stream,
     };
     match service {
@@ -73,7 +71,7 @@ async fn establish(
         }
         Service::Smtp => mail::serve_smtp(stream, client, context).await,
         Service::Lmtp => mail::serve_lmtp(stream, client, context).await,
-        // `router` opens no such listeners.
+        // `router` serves these elsewhere.
         Service::Http | Service::Https | Service::AuthHttp | Service::Metrics => {}
     }
     None

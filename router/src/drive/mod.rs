@@ -15,6 +15,7 @@ pub mod dial;
 pub mod foreign;
 pub mod handoffs;
 pub mod header;
+pub mod http;
 pub mod listener;
 pub mod login;
 pub mod mail;

@@ -13,13 +13,17 @@ use super::{
     admin::RouterAdmin,
     auth_http::{Ways, serve_auth_http},
     client::serve_client,
+    http::{WebFront, serve_web},
     listener::{Gate, accept_loop, bind},
     mail::{Budget, Smarthost},
     succession::{Inheritance, Testament},
     tls::TlsError,
     upkeep::{keep_cache, load_cache, reload, report, watch},
 };
-use crate::observe::{Admin, AdminToken, install_metrics, serve_http};
+use crate::{
+    handoff::CookieKey,
+    observe::{Admin, AdminToken, install_metrics, serve_http},
+};
 
 /// How long what is left may take to end after the drain.
 const LINGER: Duration = Duration::from_secs(1);
@@ -101,6 +105,7 @@ pub async fn run(config: &Config, name: &str, begin: Begin, orders: Orders) -> R
     // Cancelled when no more clients are to be accepted; those that are here may stay.
     let accepting = shutdown.child_token();
     let metrics = install_metrics();
+    let web = Arc::new(WebFront { context: context.clone(), cookies: CookieKey::derive(token.expose()) });
     let upkeep = TaskTracker::new();
     // Metrics and health are told to the end, when nobody is served any more.
     let over = CancellationToken::new();
@@ -116,6 +121,13 @@ pub async fn run(config: &Config, name: &str, begin: Begin, orders: Orders) -> R
                 let (shared, ways) = (context.clone(), Arc::new(Ways::of(config, name)));
                 let serve = move |tcp, peer, admission| {
                     shared.tasks.spawn(serve_auth_http(tcp, peer, shared.clone(), ways.clone(), admission));
+                };
+                context.tasks.spawn(accept_loop(listener, context.gate.clone(), accepting.clone(), serve));
+            }
+            Service::Http | Service::Https => {
+                let (tasks, front) = (context.tasks.clone(), web.clone());
+                let serve = move |tcp, peer, admission| {
+                    tasks.spawn(serve_web(tcp, peer, service, front.clone(), admission));
                 };
                 context.tasks.spawn(accept_loop(listener, context.gate.clone(), accepting.clone(), serve));
             }
@@ -211,20 +223,13 @@ fn listen(
 ) -> Result<Vec<(Service, TcpListener)>, RunError> {
     let mut listeners = Vec::new();
     for (&service, &address) in &settings.listen {
-        match service {
-            Service::Http | Service::Https => {
-                tracing::warn!(?service, %address, "routers do not serve this yet");
-            }
-            _ => {
-                let inherited = inheritance.as_mut().and_then(|inheritance| inheritance.take(service, address));
-                let listener = match inherited {
-                    Some(listener) => listener,
-                    None => bind(address).map_err(|source| RunError::Listen { service, address, source })?,
-                };
-                tracing::info!(?service, %address, "listening");
-                listeners.push((service, listener));
-            }
-        }
+        let inherited = inheritance.as_mut().and_then(|inheritance| inheritance.take(service, address));
+        let listener = match inherited {
+            Some(listener) => listener,
+            None => bind(address).map_err(|source| RunError::Listen { service, address, source })?,
+        };
+        tracing::info!(?service, %address, "listening");
+        listeners.push((service, listener));
     }
     Ok(listeners)
 }

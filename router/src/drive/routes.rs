@@ -3,6 +3,7 @@
 //! Everything here is a cache that may be empty: a router that has just started knows as much as it needs.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     net::SocketAddr,
     sync::Arc,
@@ -95,6 +96,23 @@ impl Routes {
         let cluster = clusters.iter().max_by_key(|cluster| key.weight(cluster.name.as_str()));
         let cluster = cluster.ok_or(RouteError::NoMember)?;
         Ok(Home::Cluster(cluster.name.clone(), self.members_of(cluster).await?))
+    }
+
+    /// Lists the members of all clusters, in the order in which `key` wants them: for what any member can do. Those that are
+    /// doubted come last.
+    ///
+    /// # Errors
+    ///
+    /// If the directory has no answer, or lists no member with an address.
+    pub async fn everywhere(&self, key: RouteKey) -> Result<Vec<SocketAddr>, RouteError> {
+        let mut clusters = self.directory.clusters().await?.to_vec();
+        clusters.sort_by_cached_key(|cluster| Reverse(key.weight(cluster.name.as_str())));
+        let mut all = Vec::new();
+        for cluster in &clusters {
+            all.extend(self.plan(key, &self.members_of(cluster).await.unwrap_or_default(), None));
+        }
+        all.sort_by_key(|member| !self.is_up(*member));
+        if all.is_empty() { Err(RouteError::NoMember) } else { Ok(all) }
     }
 
     /// Lists a cluster's members.

@@ -26,10 +26,17 @@ use webpki::EndEntityCert;
 
 use super::stream::Stream;
 
+/// What a client of HTTP may choose, best first.
+const HTTP_VERSIONS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
 /// Accepts TLS connections; cheap to clone.
 #[derive(Clone)]
-pub struct ServerTls {
+pub struct ServerTls(Arc<Shared>);
+
+struct Shared {
     acceptor: TlsAcceptor,
+    /// The same, for clients that choose between versions of HTTP (RFC 7301).
+    http: TlsAcceptor,
     certificates: Arc<Resolver>,
 }
 
@@ -86,7 +93,10 @@ impl ServerTls {
             .with_no_client_auth()
             .with_cert_resolver(certificates.clone());
         config.ignore_client_order = true;
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificates })
+        let mut http = config.clone();
+        http.alpn_protocols = HTTP_VERSIONS.map(<[u8]>::to_vec).to_vec();
+        let (acceptor, http) = (TlsAcceptor::from(Arc::new(config)), TlsAcceptor::from(Arc::new(http)));
+        Ok(Self(Arc::new(Shared { acceptor, http, certificates })))
     }
 
     /// Does the handshake; the caller sets the deadline.
@@ -99,6 +109,16 @@ impl ServerTls {
         Ok(Stream::Tls(Box::new(self.handshake(tcp).await?.into())))
     }
 
+    /// Does the handshake of a client that may choose HTTP/2; the caller sets the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::accept`].
+    pub async fn accept_http(&self, stream: Stream) -> io::Result<Stream> {
+        let Stream::Plain(tcp) = stream else { return Err(io::Error::other("TLS inside TLS")) };
+        Ok(Stream::Tls(Box::new(self.0.http.accept(tcp).await?.into())))
+    }
+
     /// Reads the files that `settings` name; connections that live keep the old certificates, new ones get the new ones.
     ///
     /// # Errors
@@ -106,12 +126,12 @@ impl ServerTls {
     /// As [`Self::load`]; all old certificates then stay.
     pub fn reload(&self, settings: &TlsSettings) -> Result<(), TlsError> {
         let certificates = Certificates::load(settings, &aws_lc_rs::default_provider())?;
-        self.certificates.0.store(Arc::new(certificates));
+        self.0.certificates.0.store(Arc::new(certificates));
         Ok(())
     }
 
     async fn handshake(&self, tcp: TcpStream) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
-        self.acceptor.accept(tcp).await
+        self.0.acceptor.accept(tcp).await
     }
 }
 

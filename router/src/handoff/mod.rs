@@ -7,11 +7,13 @@
 //! **Architecture invariant:** pure. Bytes to values and back; whose preamble is believed is decided in `drive`.
 #![doc = include_str!("FORMAT.md")]
 
+mod cookie;
 mod moved;
 mod preamble;
 mod protocol;
 mod ticket;
 
+pub use cookie::CookieKey;
 pub use moved::{Moved, MovedError};
 pub use preamble::{PREAMBLE_BYTES_MAX, Preamble, PreambleError, TlsFacts, hops_of_header};
 pub use protocol::{Protocol, SessionId};

@@ -102,6 +102,12 @@ impl AdminToken {
         Ok(Self(Arc::new(Zeroizing::new(token.to_vec()))))
     }
 
+    /// The token itself, of which other keys are made.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Whether the request shows the token (RFC 6750 §2.1); takes equally long for every wrong one.
     fn is_shown_in(&self, headers: &HeaderMap) -> bool {
         let shown = headers.get(AUTHORIZATION).map(|value| value.as_bytes()).and_then(bearer);

@@ -32,6 +32,7 @@ pub use login::{Dialect, Login};
 pub use pop3::Pop3Login;
 pub use submission::SubmissionLogin;
 pub use suspicion::Suspicion;
+pub use throttle::wait_after;
 
 pub use crate::handoff::{Moved, TlsFacts};
 use crate::wire::{

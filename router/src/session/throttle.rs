@@ -19,6 +19,13 @@ pub(super) struct Throttle {
     earlier: u32,
 }
 
+/// How long the answer to a wrong password waits, after so many failures of the client's network: where each question
+/// stands alone, as in HTTP.
+#[must_use]
+pub fn wait_after(failures: u32) -> Duration {
+    Throttle::after(failures).on_failed_login()
+}
+
 /// What follows a mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {

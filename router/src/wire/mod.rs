@@ -6,6 +6,7 @@
 pub mod auth_http;
 pub mod bearer;
 pub mod claims;
+pub mod http;
 pub mod imap;
 pub mod line;
 pub mod literal;

@@ -132,6 +132,8 @@ impl ForeignServer<'_> {
         let stream = Stream::Plain(tcp);
         match (self.settings.tls, preamble.protocol) {
             (ForeignTls::Implicit, Protocol::Imap | Protocol::Pop3 | Protocol::Http) => self.encrypt(stream).await,
+            // HTTP has no command to begin it.
+            (ForeignTls::StartTls, Protocol::Http) => self.encrypt(stream).await,
             _ => Ok(stream),
         }
     }
@@ -178,7 +180,9 @@ impl ForeignServer<'_> {
             Protocol::Pop3 => ports.pop3,
             Protocol::Lmtp => ports.lmtp.unwrap_or(ports.smtp),
             Protocol::Smtp | Protocol::Submission => ports.smtp,
-            Protocol::Imap | Protocol::Http => self.port.unwrap_or(ports.imap),
+            Protocol::Imap => self.port.unwrap_or(ports.imap),
+            // Who names none is not asked.
+            Protocol::Http => ports.http.unwrap_or_default(),
         }
     }
 

@@ -14,7 +14,7 @@ mod budget;
 mod machine;
 #[cfg(test)]
 mod machine_test;
-mod pace;
+pub(crate) mod pace;
 mod replies;
 
 use std::{borrow::Cow, collections::HashMap};

@@ -12,29 +12,29 @@ const RATE: u64 = 500;
 
 /// The pace of one message.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     since: Instant,
     waited: Duration,
     received: u64,
 }
 
 impl Pace {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { since: now, waited: Duration::ZERO, received: 0 }
     }
 
     /// From now on it is the client that is waited for.
-    pub(super) fn wait_from(&mut self, now: Instant) {
+    pub(crate) fn wait_from(&mut self, now: Instant) {
         self.since = now;
     }
 
-    pub(super) fn on_bytes(&mut self, now: Instant, bytes: usize) {
+    pub(crate) fn on_bytes(&mut self, now: Instant, bytes: usize) {
         self.waited += now.saturating_duration_since(self.since);
         self.received += bytes as u64;
         self.since = now;
     }
 
-    pub(super) fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         let allowed = GRACE + Duration::from_secs(self.received / RATE);
         self.since + PIECE_WAIT.min(allowed.saturating_sub(self.waited))
     }
