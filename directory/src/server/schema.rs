@@ -145,6 +145,10 @@ const CLASSES: &[ObjectClass] = &[
 
 /// Finds what is known of an attribute by any of its names.
 pub(super) fn attribute(name: &str) -> Option<&'static AttributeType> {
+    // Most write it as the standards do.
+    if let Some(known) = ATTRIBUTES.iter().find(|known| known.name == name) {
+        return Some(known);
+    }
     let canonical = canonical_type(name);
     ATTRIBUTES.iter().find(|known| known.name.eq_ignore_ascii_case(&canonical) || known.oid == canonical)
 }

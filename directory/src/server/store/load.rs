@@ -228,8 +228,8 @@ impl Load<'_> {
         entry.complete_by_name(&dn);
         schema::check(&entry)?;
         let mut keys = unique_keys(&entry, number);
-        keys.push(Key::new(Key::PATH, path.as_bytes(), number));
-        keys.extend(index_keys(&entry, number).iter().map(|key| Key([&[Key::INDEX], key.as_slice()].concat())));
+        keys.push(Key::new(Kind::Path, path.as_bytes(), number));
+        keys.extend(index_keys(&entry, number).into_iter().map(|bytes| Key { kind: Kind::Index, bytes }));
         Ok(Prepared { number, path, bytes: encode(&entry)?, keys })
     }
 }
@@ -257,34 +257,47 @@ fn hash_plain(attribute: &mut Attribute, scheme: PasswordScheme) {
     }
 }
 
-/// A key on its way to its place: which table, what, and the number of the entry.
+/// A key on its way to its place: what, and the number of the entry behind it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key(Vec<u8>);
+struct Key {
+    kind: Kind,
+    bytes: Vec<u8>,
+}
+
+/// Values that lead to one entry only come first, then names: both may refuse entries, and the index knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Unique,
+    Path,
+    Index,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Unique, Self::Path, Self::Index];
+}
 
 impl Key {
-    /// Values that lead to one entry only come first, then names: both may refuse entries, and the index knows it.
-    const UNIQUE: u8 = 0;
-    const PATH: u8 = 1;
-    const INDEX: u8 = 2;
-
-    fn new(kind: u8, what: &[u8], number: u64) -> Self {
-        Self([&[kind], what, &number.to_be_bytes()].concat())
+    fn new(kind: Kind, what: &[u8], number: u64) -> Self {
+        Self { kind, bytes: [what, &number.to_be_bytes()].concat() }
     }
 }
 
 impl Sortable for Key {
     fn encode<W: io::Write>(&self, writer: &mut W) -> io::Result<()> {
         // An entry has at most 1 MiB.
-        writer.write_all(&(self.0.len() as u32).to_le_bytes())?;
-        writer.write_all(&self.0)
+        writer.write_all(&(self.bytes.len() as u32).to_le_bytes())?;
+        writer.write_all(&[self.kind as u8])?;
+        writer.write_all(&self.bytes)
     }
 
     fn decode<R: io::Read>(reader: &mut R) -> io::Result<Self> {
-        let mut len = [0; 4];
-        reader.read_exact(&mut len)?;
+        let mut head = [0; 5];
+        reader.read_exact(&mut head)?;
+        let [len @ .., kind] = head;
+        let kind = Kind::ALL.get(usize::from(kind)).copied().ok_or(io::ErrorKind::InvalidData)?;
         let mut bytes = vec![0; u32::from_le_bytes(len) as usize];
         reader.read_exact(&mut bytes)?;
-        Ok(Self(bytes))
+        Ok(Self { kind, bytes })
     }
 }
 
@@ -294,7 +307,7 @@ fn unique_keys(entry: &Entry, number: u64) -> Vec<Key> {
     for (key, shared) in UNIQUE {
         let first = shared.first().unwrap_or(key);
         for value in entry.values(key).iter() {
-            keys.push(Key::new(Key::UNIQUE, &[&index_prefix(first, &normal(key, value)), &[0][..]].concat(), number));
+            keys.push(Key::new(Kind::Unique, &[&index_prefix(first, &normal(key, value)), &[0][..]].concat(), number));
         }
     }
     keys.sort_unstable();
@@ -315,18 +328,17 @@ struct Placing<'a, 't> {
 }
 
 impl Placing<'_, '_> {
-    fn place(&mut self, Key(key): &Key) -> Result<(), Refusal> {
-        let Some((&kind, rest)) = key.split_first() else { return Ok(()) };
-        let (what, number) =
-            (rest.get(..rest.len().saturating_sub(8)).unwrap_or_default(), number_of(rest).unwrap_or(0));
+    fn place(&mut self, Key { kind, bytes }: &Key) -> Result<(), Refusal> {
+        let what = bytes.get(..bytes.len().saturating_sub(8)).unwrap_or_default();
+        let number = number_of(bytes).unwrap_or(0);
         if self.refused.contains_key(&number) {
             return Ok(());
         }
         match kind {
-            Key::UNIQUE => self.check_unique(what, number),
-            Key::PATH => self.name(std::str::from_utf8(what).unwrap_or_default(), number),
-            _ => {
-                self.tables.index.insert(rest, ())?;
+            Kind::Unique => self.check_unique(what, number),
+            Kind::Path => self.name(std::str::from_utf8(what).unwrap_or_default(), number),
+            Kind::Index => {
+                self.tables.index.insert(bytes.as_slice(), ())?;
                 Ok(())
             }
         }

@@ -194,7 +194,7 @@ fn a_database_that_is_served_is_left_alone() {
 #[test]
 fn keys_that_do_not_fit_in_memory_are_sorted_on_the_disk() {
     let sorter = ExternalSorter::new().with_segment_size(10);
-    let keys: Vec<Key> = (0..100_u64).rev().map(|number| Key::new(Key::INDEX, b"value\0", number)).collect();
+    let keys: Vec<Key> = (0..100_u64).rev().map(|number| Key::new(Kind::Index, b"value\0", number)).collect();
     let sorted: Vec<Key> = sorter.sort(keys.clone()).unwrap().map(Result::unwrap).collect();
     assert!(sorted.iter().eq(keys.iter().rev()));
 }
