@@ -17,7 +17,7 @@ use crate::{
     foreign::{ForeignPorts, ForeignSettings, ForeignTls, SmarthostSettings},
     profile,
     raw::{Node, Value},
-    sasl::{Mechanism, PasswordScheme, SaslSettings},
+    sasl::{Mechanism, PasswordScheme, SaslSettings, TokenSettings},
     settings::{
         Advertised, CertificateSettings, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory,
         HandoffTlsSettings, Limits, MemberSettings, Openings, ProbePolicy, Profile, RouterSettings, Service,
@@ -47,6 +47,7 @@ pub fn check(root: &Node, folder: &Path, open_files: u64) -> Result<Config, Vec<
         check_cluster(cluster, &mut faults);
     }
     check_smarthost(root, &mut faults);
+    check_sasl(root, &mut faults);
     check_limits(root, &mut faults);
     match config {
         Some(config) if faults.is_empty() => Ok(config),
@@ -112,6 +113,21 @@ fn check_smarthost(root: &Node, faults: &mut Vec<Fault>) {
         (Some(_), Some(_)) | (None, None) => return,
     };
     faults.push(lonely.expected("both, or neither for a smarthost that knows us by our address"));
+}
+
+/// A member that is asked to believe tokens has to know whose.
+fn check_sasl(root: &Node, faults: &mut Vec<Fault>) {
+    let Some(sasl) = root.get("sasl").filter(|sasl| sasl.get("tokens").is_none()) else { return };
+    let is_token = |word: &&Node| matches!(word.text(), Some("oauthbearer" | "xoauth2"));
+    if let Some(word) = each(sasl, "mechanisms").iter().find(is_token)
+        && !each(root, "clusters").is_empty()
+    {
+        faults.push(
+            Fault::at(word.place, "tokens are offered, and `tokens` does not say which ones count")
+                .expected("`tokens` with keys_file, issuer and audience, or no clusters")
+                .suggest("add `tokens: {keys_file: PATH, issuer: URL, audience: NAME}` to `sasl`"),
+        );
+    }
 }
 
 /// Names of processes are unique in the installation: they name logs, metrics and live directories.
@@ -338,7 +354,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn config(&self, root: &Node) -> Option<Config> {
         let tls = self.tls(root.get("tls")?)?;
-        let sasl = sasl(root.get("sasl"));
+        let sasl = self.sasl(root.get("sasl"));
         Some(Config {
             domain: text(root, "domain")?,
             directory: self.directory(root.get("directory")?, &tls, sasl.new_passwords())?,
@@ -470,6 +486,23 @@ impl Reader<'_> {
         })
     }
 
+    fn sasl(&self, node: Option<&Node>) -> SaslSettings {
+        let words = node.map(|node| texts(node, "mechanisms")).unwrap_or_default();
+        SaslSettings {
+            mechanisms: words.iter().filter_map(|word| Mechanism::parse(word)).collect(),
+            tokens: node.and_then(|node| node.get("tokens")).and_then(|node| self.tokens(node)),
+        }
+    }
+
+    fn tokens(&self, node: &Node) -> Option<TokenSettings> {
+        Some(TokenSettings {
+            keys: self.path(node, "keys_file")?,
+            issuer: text(node, "issuer")?,
+            audience: text(node, "audience")?,
+            claim: text(node, "claim").unwrap_or_else(|| TokenSettings::CLAIM_DEFAULT.to_owned()),
+        })
+    }
+
     fn smarthost(&self, node: &Node) -> Option<SmarthostSettings> {
         let tls = text(node, "tls").and_then(|word| ForeignTls::parse(&word)).unwrap_or_default();
         let port = count(node, "port").and_then(|port| u16::try_from(port).ok());
@@ -581,11 +614,6 @@ fn openings(node: Option<&Node>) -> Openings {
         _ => default,
     };
     Openings { at_once: number("at_once", default.at_once), waiting_max: number("waiting_max", default.waiting_max) }
-}
-
-fn sasl(node: Option<&Node>) -> SaslSettings {
-    let words = node.map(|node| texts(node, "mechanisms")).unwrap_or_default();
-    SaslSettings { mechanisms: words.iter().filter_map(|word| Mechanism::parse(word)).collect() }
 }
 
 fn timing(node: Option<&Node>) -> ClusterTiming {

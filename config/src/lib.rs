@@ -34,5 +34,5 @@ pub mod units;
 pub use fault::{Fault, Faults, Place};
 pub use foreign::{ForeignPorts, ForeignSettings, ForeignTls, SmarthostSettings, split_port};
 pub use load::Role;
-pub use sasl::{Mechanism, PasswordScheme, SaslSettings};
+pub use sasl::{Mechanism, PasswordScheme, SaslSettings, TokenSettings};
 pub use settings::*;

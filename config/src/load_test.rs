@@ -46,6 +46,19 @@ fn what_is_rendered_is_read_back_as_the_same_settings() {
 }
 
 #[test]
+fn tokens_are_offered_only_with_what_they_are_judged_by() {
+    let with = |sasl: &str| EXAMPLE.replace("  mechanisms: [scram-sha-256]\n", sasl);
+    let text = with("  mechanisms: [oauthbearer]\n");
+    assert!(faults(&text).contains("`tokens` does not say which ones count"), "{}", faults(&text));
+    let tokens = "  tokens: {keys_file: keys.json, issuer: \"https://id\", audience: mail}\n";
+    let config = read(&with(&format!("  mechanisms: [oauthbearer, xoauth2]\n{tokens}")));
+    assert_eq!(config.sasl.tokens.as_ref().unwrap().claim, "email");
+    assert_eq!(config.directory.new_passwords, crate::PasswordScheme::Argon2);
+    assert_eq!(read(&config.render(Path::new("/etc/laniakea"))), config);
+    assert_eq!(read(EXAMPLE).directory.new_passwords, crate::PasswordScheme::Scram);
+}
+
+#[test]
 fn all_faults_are_reported_at_once_each_with_its_line() {
     let text = "\
 domain: example.org

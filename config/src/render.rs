@@ -7,6 +7,7 @@ use std::{fmt::Write as _, path::Path, time::Duration};
 
 use crate::{
     foreign::{ForeignPorts, ForeignSettings, SmarthostSettings},
+    sasl::TokenSettings,
     settings::{
         Advertised, ClusterSettings, ClusterTiming, Config, DirectorySettings, EmbeddedDirectory, HandoffTlsSettings,
         Limits, MemberSettings, Openings, ProbePolicy, Profile, RouterSettings, Service,
@@ -73,6 +74,13 @@ impl Config {
             out.line(0, "sasl:");
             let words: Vec<_> = self.sasl.mechanisms.iter().map(|mechanism| mechanism.word()).collect();
             out.line(1, &format!("mechanisms: [{}]", words.join(", ")));
+            if let Some(TokenSettings { keys, issuer, audience, claim }) = &self.sasl.tokens {
+                out.line(1, "tokens:");
+                out.path(2, "keys_file", keys);
+                out.text(2, "issuer", issuer);
+                out.text(2, "audience", audience);
+                out.text(2, "claim", claim);
+            }
         }
         out.text
     }

@@ -1,5 +1,7 @@
 //! How clients may log in besides sending a password.
 
+use std::path::PathBuf;
+
 /// How a client proves who it is (RFC 4422).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mechanism {
@@ -62,6 +64,26 @@ pub enum PasswordScheme {
 pub struct SaslSettings {
     /// The mechanisms besides [`Mechanism::ALWAYS`]. Default: none.
     pub mechanisms: Vec<Mechanism>,
+    /// Which tokens members believe; servers of other kinds judge by themselves.
+    pub tokens: Option<TokenSettings>,
+}
+
+/// Which tokens count: JSON Web Tokens of one issuer (RFC 7519).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// File that holds the issuer's public keys, a JSON Web Key Set (RFC 7517 §5). Read again on SIGHUP.
+    pub keys: PathBuf,
+    /// Who must have made a token: its `iss`.
+    pub issuer: String,
+    /// Whom a token must be for: one of its `aud`.
+    pub audience: String,
+    /// The claim that holds the login name or an address of the account. Default `email`.
+    pub claim: String,
+}
+
+impl TokenSettings {
+    /// What identity providers put an address into.
+    pub const CLAIM_DEFAULT: &'static str = "email";
 }
 
 impl SaslSettings {

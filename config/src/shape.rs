@@ -285,16 +285,26 @@ const SMARTHOST: &[Key] = &[
     key("password_file", Path, Optional, "File that holds the password of user."),
 ];
 
-const SASL: &[Key] = &[key(
-    "mechanisms",
-    List(&Word(MECHANISMS)),
-    Optional,
-    "Offered besides PLAIN and LOGIN. A client that prefers one of them tries no other: scram-sha-256 belongs here only if \
-     every account's password is stored as {SCRAM-SHA-256}.",
-)];
+const SASL: &[Key] = &[
+    key(
+        "mechanisms",
+        List(&Word(MECHANISMS)),
+        Optional,
+        "Offered besides PLAIN and LOGIN. A client that prefers one of them tries no other: scram-sha-256 belongs here only if \
+         every account's password is stored as {SCRAM-SHA-256}.",
+    ),
+    key("tokens", Table(TOKENS), Optional, "Which tokens members believe: what oauthbearer and xoauth2 need."),
+];
 
 /// What may be offered besides PLAIN and LOGIN. The words are those of [`crate::Mechanism`].
-pub const MECHANISMS: &[&str] = &["scram-sha-256"];
+pub const MECHANISMS: &[&str] = &["scram-sha-256", "oauthbearer", "xoauth2"];
+
+const TOKENS: &[Key] = &[
+    key("keys_file", Path, Required, "The issuer's public keys, a JSON Web Key Set; read again on SIGHUP."),
+    key("issuer", Text, Required, "Who must have made a token: its iss."),
+    key("audience", Text, Required, "Whom a token must be for: one of its aud."),
+    key("claim", Text, Else("email"), "The claim that holds the login name or an address of the account."),
+];
 
 /// How connections to servers of other kinds are encrypted. The words are those of [`crate::ForeignTls`].
 pub const FOREIGN_TLS: &[&str] = &["off", "starttls", "implicit"];

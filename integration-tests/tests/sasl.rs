@@ -1,7 +1,12 @@
-//! Logins without showing a password: SCRAM-SHA-256 with somebody else's client, at our members and at a Dovecot.
+//! Logins without showing a password: SCRAM-SHA-256 and tokens, with other people's clients, at our members and at a Dovecot.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -11,6 +16,8 @@ use integration_tests::{
     tool,
     up::{Shape, Up},
 };
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
+use serde_json::{Value, json};
 
 const PASSWORD: &str = "correct horse";
 const OFFERED: &str = "sasl:\n  mechanisms: [scram-sha-256]\n";
@@ -87,5 +94,61 @@ async fn a_proof_of_the_password_logs_in_at_whoever_has_the_account() -> Result<
         ensure!(salt.0 != known && salt.0.len() == known.len(), "{salt:?} {known}");
         ensure!(salt.0.split_once(",i=").unwrap().1 == known.split_once(",i=").unwrap().1, "{salt:?} {known}");
     }
+    Ok(())
+}
+
+/// An identity provider, as far as we see one: a key, and what it signs.
+struct Issuer(EncodingKey);
+
+impl Issuer {
+    fn new() -> Result<Self> {
+        Ok(Self(EncodingKey::from_ec_der(&rcgen::KeyPair::generate()?.serialize_der())))
+    }
+
+    fn key_set(&self) -> Result<String> {
+        Ok(json!({"keys": [Jwk::from_encoding_key(&self.0, Algorithm::ES256)?]}).to_string())
+    }
+
+    fn token(&self, address: &str) -> Result<String> {
+        let soon = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + 600;
+        let claims: Value = json!({"iss": "https://id.example.org", "aud": "mail", "exp": soon, "email": address});
+        Ok(encode(&Header::new(Algorithm::ES256), &claims, &self.0)?)
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_the_identity_provider_logs_in_and_no_other_does() -> Result<()> {
+    let Some(curl) = tool::find("curl", "curl")? else { return Ok(()) };
+    let (issuer, other) = (Issuer::new()?, Issuer::new()?);
+    let mut up = Up::start_as(Shape { clusters: 1, members: 2, accounts: 2, ..Shape::default() }).await?;
+    let keys = up.data().join("keys.json");
+    fs::write(&keys, issuer.key_set()?)?;
+    let tokens = format!(
+        "sasl:\n  mechanisms: [oauthbearer, xoauth2]\n  tokens: {{keys_file: {}, issuer: \"https://id.example.org\", audience: mail}}\n",
+        keys.display()
+    );
+    up.reconfigure(|text| format!("{text}\n{tokens}")).await?;
+    let (one, two) = (up.account(1), up.account(2));
+    let log_in = |address: SocketAddr, mechanism: &str, name: &str, token: &str| {
+        let home = tempfile::tempdir()?;
+        let (user, url) = (format!("{name}:"), format!("imap://{address}/"));
+        let options = format!("AUTH={mechanism}");
+        let arguments =
+            ["-sS", "--max-time", "20", "--login-options", &options, "--oauth2-bearer", token, "--user", &user, &url];
+        tool::run(&curl, &arguments, home.path(), b"")
+    };
+    let addresses = [up.router()?.imap()?, up.endpoints.clusters[0].members[0].imap.context("imap")?];
+    for address in addresses {
+        for mechanism in ["OAUTHBEARER", "XOAUTH2"] {
+            let told = log_in(address, mechanism, &one, &issuer.token(&one)?).with_context(|| up.logs())?;
+            ensure!(told.contains("INBOX"), "{told}");
+        }
+    }
+    let router = addresses[0];
+    ensure!(log_in(router, "OAUTHBEARER", &one, &issuer.token(&two)?).is_err());
+    ensure!(log_in(router, "OAUTHBEARER", &one, &other.token(&one)?).is_err());
+    ensure!(log_in(router, "XOAUTH2", "nobody@example.org", &issuer.token("nobody@example.org")?).is_err());
+    // A password is still one.
+    Imap::login(router, &one, up.password()).await?;
     Ok(())
 }

@@ -5,13 +5,18 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use arc_swap::ArcSwapOption;
 use laniakea_config::Mechanism;
 use laniakea_directory::{AccountRecord, ClusterName, LoginName, Secret, Status};
 use laniakea_router::{
     drive::{RouterContext, prelogin::Prover},
     handoff::{Moved, TICKET_LIFETIME, Ticket, TicketKey},
     session::{Fault, LoginRequest},
-    wire::{sasl::Proof, scram::ClientFirst},
+    wire::{
+        bearer::Bearer,
+        sasl::{Malformed, Proof},
+        scram::ClientFirst,
+    },
 };
 
 use crate::{
@@ -22,11 +27,14 @@ use crate::{
         registry::{Access, AccessError, Owner, Registry},
     },
     mailbox::Account,
-    proof::ScramServer,
+    proof::{ScramServer, Tokens},
 };
 
 /// What salts for accounts without SCRAM keys are made up from.
 const SALTS: &[u8] = b"laniakea scram salts\x01";
+
+/// RFC 7628 §3.2.2; the same for every token that does not count.
+const TOKEN_REFUSED: &[u8] = br#"{"status":"invalid_token"}"#;
 
 /// What all connections of a member share.
 pub struct Member {
@@ -36,6 +44,8 @@ pub struct Member {
     pub cluster_name: ClusterName,
     /// What is owned here.
     pub registry: Registry,
+    /// Which tokens of an identity provider count, if any do.
+    pub tokens: ArcSwapOption<Tokens>,
     /// Seals tickets for fellow members, and opens theirs.
     pub ticket_key: TicketKey,
     /// Logged-in sessions.
@@ -92,8 +102,9 @@ impl Member {
             Proof::Exchange { mechanism: Mechanism::ScramSha256, message } => {
                 self.prove_by_scram(found.as_deref(), &request.login, message, prover).await?
             }
-            // No other is offered.
-            Proof::Exchange { .. } => false,
+            Proof::Exchange { mechanism, message } => {
+                self.prove_by_token(found.as_deref(), *mechanism, message, prover).await
+            }
         };
         let account = found.ok_or(Fault::BadCredentials)?;
         // Acting for somebody else is not offered: the authorization identity is the login name or empty (RFC 4616 §2).
@@ -159,6 +170,30 @@ impl Member {
         prover.ask(ours.as_bytes()).await.map(|_| true).ok_or(Fault::Abandoned)
     }
 
+    /// A token counts if the issuer made it for somebody who has this account.
+    async fn prove_by_token(
+        &self,
+        account: Option<&AccountRecord>,
+        mechanism: Mechanism,
+        message: &Secret,
+        prover: &mut impl Prover,
+    ) -> bool {
+        let bearer = match mechanism {
+            Mechanism::OauthBearer => Bearer::parse_oauthbearer(message.expose()),
+            Mechanism::Xoauth2 => Bearer::parse_xoauth2(message.expose()),
+            // Others do not end here.
+            Mechanism::Plain | Mechanism::Login | Mechanism::ScramSha256 => Err(Malformed),
+        };
+        let tokens = self.tokens.load_full();
+        let whose = bearer.ok().and_then(|bearer| tokens?.verify(bearer.token.expose(), clock::unix_ms() / 1000));
+        let is_right = whose.zip(account).is_some_and(|(whose, account)| is_name_of(account, &whose));
+        if !is_right {
+            // The client hears why, and says that it has heard (RFC 7628 §3.2.3).
+            let _ = prover.ask(TOKEN_REFUSED).await;
+        }
+        is_right
+    }
+
     /// Finds where an account is open, or opens it here.
     ///
     /// # Errors
@@ -197,4 +232,10 @@ impl Member {
         })?;
         Ok(Moved { owner: owner.handoff, ticket })
     }
+}
+
+/// Whether a token's claim names the account.
+fn is_name_of(account: &AccountRecord, name: &str) -> bool {
+    let name = name.to_lowercase();
+    account.login.to_lowercase() == name || account.addresses.iter().any(|address| address.folded() == name)
 }

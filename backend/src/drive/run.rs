@@ -23,7 +23,7 @@ use laniakea_router::{
     handoff::{TicketError, TicketKey},
     observe::{Admin, AdminToken, install_metrics, serve_http},
 };
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{net::TcpListener, sync::watch as watched, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::drive::{
@@ -37,7 +37,10 @@ use crate::drive::{
     registry::Registry,
     storage::Storage,
 };
-use crate::worker::WorkerTiming;
+use crate::{
+    proof::{KeysError, Tokens},
+    worker::WorkerTiming,
+};
 
 /// How long a look for the reason of the end may keep it up.
 const LOOK: Duration = Duration::from_millis(200);
@@ -66,6 +69,14 @@ pub enum RunError {
         path: String,
         /// Why.
         source: io::Error,
+    },
+    /// The keys of whoever makes tokens cannot be used.
+    #[error("use the keys of tokens in {path}")]
+    TokenKeys {
+        /// Their file.
+        path: String,
+        /// Why.
+        source: KeysError,
     },
     /// An address cannot be listened on.
     #[error("listen on {address} for {service}")]
@@ -98,7 +109,8 @@ impl RunError {
         match self {
             Self::NoSuchMember(_) | Self::Unsound(_) | Self::Unmounted(_) => true,
             Self::Join(error) => error.is_configuration(),
-            Self::Directory(_)
+            Self::TokenKeys { .. }
+            | Self::Directory(_)
             | Self::Tls(_)
             | Self::Ticket(_)
             | Self::AdminToken { .. }
@@ -123,6 +135,7 @@ pub async fn run(config: &Config, name: &str, orders: Orders) -> Result<(), RunE
     let token = AdminToken::load(&config.admin_token)
         .map_err(|source| RunError::AdminToken { path: config.admin_token.display().to_string(), source })?;
     let ticket_key = TicketKey::load(&cluster.key)?;
+    let tokens = load_tokens(config)?;
 
     let seat = ClusterHandle::start(ControlSettings::new(cluster, settings)).await?;
     let fenced = seat.fenced();
@@ -134,11 +147,13 @@ pub async fn run(config: &Config, name: &str, orders: Orders) -> Result<(), RunE
         cluster_name: ClusterName::new(&cluster.name),
         registry: Registry::new(storage, seat.clone(), worker, timing.claim, cluster.openings),
         front: front.clone(),
+        tokens: ArcSwapOption::from_pointee(tokens),
         ticket_key,
         sessions: AtomicUsize::new(0),
     });
     let mail =
         MailService::new(member.clone(), MailSettings { host: config.domain.clone(), handoff: settings.handoff });
+    tokio::spawn(reload_tokens(member.clone(), configs.clone()));
     tokio::spawn(reload(front.clone(), configs));
     front.tasks.spawn({
         let mail = mail.clone();
@@ -199,6 +214,27 @@ fn listen_for_clients(settings: &MemberSettings) -> Result<Vec<(Service, TcpList
         }
     }
     Ok(listeners)
+}
+
+/// Reads the keys of whoever makes tokens, if tokens count.
+fn load_tokens(config: &Config) -> Result<Option<Tokens>, RunError> {
+    let Some(settings) = &config.sasl.tokens else { return Ok(None) };
+    let unread = |source| RunError::TokenKeys { path: settings.keys.display().to_string(), source };
+    let set = std::fs::read(&settings.keys).map_err(|error| unread(KeysError::File(error)))?;
+    Tokens::new(settings, &set).map(Some).map_err(unread)
+}
+
+/// Issuers change their keys: they are read again whenever the configuration is.
+async fn reload_tokens(member: Arc<Member>, mut configs: watched::Receiver<Arc<Config>>) {
+    while configs.changed().await.is_ok() {
+        let config = configs.borrow_and_update().clone();
+        match load_tokens(&config) {
+            Ok(tokens) => member.tokens.store(tokens.map(Arc::new)),
+            Err(error) => {
+                tracing::error!(%error, cause = ?std::error::Error::source(&error), "reload the keys of tokens; the old ones stay")
+            }
+        }
+    }
 }
 
 fn prepare(

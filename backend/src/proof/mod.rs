@@ -3,5 +3,7 @@
 //! **Architecture invariant:** pure: keys, nonces and the time come in from the driver.
 
 mod scram;
+mod token;
 
 pub use scram::ScramServer;
+pub use token::{KeysError, Tokens};

@@ -7,8 +7,8 @@ use laniakea_directory::Secret;
 
 use super::sasl::Malformed;
 
-/// Longest message: tokens of some issuers carry the groups a person is in.
-pub const MESSAGE_BYTES_MAX: usize = 8192;
+/// Longest message: what fits, encoded, into a line of IMAP before login. Tokens that carry the groups a person is in are large.
+pub const MESSAGE_BYTES_MAX: usize = 6000;
 
 /// Whose token it is, and the token.
 #[derive(Debug, Clone, PartialEq, Eq)]

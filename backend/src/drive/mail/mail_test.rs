@@ -163,6 +163,7 @@ impl Node {
                     Default::default(),
                 ),
                 front: front.clone(),
+                tokens: Default::default(),
                 ticket_key: TicketKey::new(&[7; 32]),
                 sessions: AtomicUsize::new(0),
             });
