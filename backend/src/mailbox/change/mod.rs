@@ -6,6 +6,7 @@
 
 mod apply;
 mod snapshot;
+mod stored_message;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

@@ -6,10 +6,10 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::stored_message::{StoredMessage, take_message};
 use crate::mailbox::account::{Account, Deliveries, Entry, History, Mailbox, SpecialUse};
-use crate::mailbox::date::{InternalDate, Timestamp};
-use crate::mailbox::flags::{Flags, Keyword};
-use crate::mailbox::message::Message;
+use crate::mailbox::date::Timestamp;
+use crate::mailbox::flags::Keyword;
 use crate::mailbox::name::MailboxName;
 use crate::mailbox::uid::{DeliveryId, EmailId, MailboxId, ModSeq, Uid, UidValidity};
 use crate::store::BodyRef;
@@ -49,21 +49,6 @@ struct StoredMailbox {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredMessage {
-    uid: Uid,
-    size: u32,
-    modseq: ModSeq,
-    system_flags: u8,
-    /// Places in the mailbox's list of keywords.
-    keywords: Vec<u8>,
-    internal_date: InternalDate,
-    saved: Timestamp,
-    email_id: EmailId,
-    body: BodyRef,
-    summary_len: u32,
-}
-
-#[derive(Serialize, Deserialize)]
 struct StoredHistory {
     floor: ModSeq,
     entries: Vec<Entry>,
@@ -86,7 +71,7 @@ impl Account {
         for mailbox in self.mailboxes.values() {
             let keywords: Vec<&Keyword> = mailbox.tally.keywords().collect();
             for message in &mailbox.messages {
-                bytes = postcard::to_extend(&store_message(message, &keywords, place), bytes).unwrap_or_default();
+                bytes = postcard::to_extend(&StoredMessage::new(message, &keywords, place), bytes).unwrap_or_default();
             }
         }
         bytes
@@ -155,9 +140,7 @@ fn restore_mailbox(stored: StoredMailbox, messages: &mut &[u8]) -> Option<Mailbo
     let keywords = stored.keywords.iter().map(|word| Keyword::parse(word).ok()).collect::<Option<Vec<_>>>()?;
     let mut mailbox = Mailbox::new(stored.id, stored.name, stored.uid_validity, stored.highest_modseq);
     for _ in 0..stored.message_count {
-        let (message, rest) = postcard::take_from_bytes(messages).ok()?;
-        *messages = rest;
-        if !mailbox.push(restore_message(message, &keywords)?) {
+        if !mailbox.push(take_message(messages, &keywords)?) {
             return None;
         }
     }
@@ -171,38 +154,6 @@ fn restore_mailbox(stored: StoredMailbox, messages: &mut &[u8]) -> Option<Mailbo
     mailbox.expunged = History::restore(stored.expunged.floor, stored.expunged.entries);
     mailbox.flagged = History::restore(stored.flagged.floor, stored.flagged.entries);
     Some(mailbox)
-}
-
-fn store_message(message: &Message, keywords: &[&Keyword], body: &dyn Fn(BodyRef) -> BodyRef) -> StoredMessage {
-    let place = |keyword| keywords.binary_search(&keyword).ok().and_then(|place| u8::try_from(place).ok());
-    StoredMessage {
-        uid: message.uid,
-        size: message.size,
-        modseq: message.modseq,
-        system_flags: message.flags.system_bits(),
-        keywords: message.flags.keywords().iter().filter_map(place).collect(),
-        internal_date: message.internal_date,
-        saved: message.saved,
-        email_id: message.email_id,
-        body: body(message.body),
-        summary_len: message.summary_len,
-    }
-}
-
-fn restore_message(stored: StoredMessage, keywords: &[Keyword]) -> Option<Message> {
-    let own = stored.keywords.iter().map(|place| keywords.get(usize::from(*place)).cloned());
-    let flags = Flags::from_parts(stored.system_flags, own.collect::<Option<_>>()?);
-    Some(Message {
-        uid: stored.uid,
-        size: stored.size,
-        modseq: stored.modseq,
-        flags,
-        internal_date: stored.internal_date,
-        saved: stored.saved,
-        email_id: stored.email_id,
-        body: stored.body,
-        summary_len: stored.summary_len,
-    })
 }
 
 fn store_history(history: &History) -> StoredHistory {
