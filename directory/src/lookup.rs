@@ -340,3 +340,49 @@ fn name_of(question: &Question) -> String {
 fn missing(name: &ClusterName) -> String {
     format!("m{name}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use laniakea_config::Profile;
+
+    use super::*;
+
+    fn lookups() -> Lookups {
+        Lookups::new(&DirectorySettings {
+            urls: vec!["ldap://127.0.0.1:1".into()],
+            base: "dc=example,dc=org".into(),
+            bind_dn: String::new(),
+            bind_password: None,
+            start_tls: false,
+            ca: None,
+            profile: Profile::inet_local_mail_recipient(),
+            fresh: Duration::from_secs(600),
+            unknown: Duration::from_secs(60),
+            entries_max: 1000,
+            timeout: Duration::from_secs(3),
+            connections: 1,
+            new_passwords: Default::default(),
+            embedded: None,
+        })
+        .unwrap()
+    }
+
+    fn cluster(members: &[&str]) -> ClusterRecord {
+        let members = members.iter().map(|member| (*member).to_owned()).collect();
+        ClusterRecord { name: ClusterName::new("cluster-1"), members }
+    }
+
+    #[tokio::test]
+    async fn the_list_of_clusters_is_read_anew_when_it_has_changed() {
+        let lookups = lookups();
+        let name = ClusterName::new("cluster-1");
+        for members in [&["a:1"][..], &["a:1", "b:1"]] {
+            lookups.routes.put(CLUSTERS, Some(&vec![cluster(members)]));
+            let found = lookups.cluster(&name).await.unwrap().unwrap();
+            assert_eq!(*found, cluster(members));
+            assert!(Arc::ptr_eq(&found, &lookups.cluster(&name).await.unwrap().unwrap()));
+        }
+    }
+}
