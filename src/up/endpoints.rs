@@ -135,7 +135,8 @@ mod tests {
         assert_eq!(value["routers"][0]["pid"], 12);
         assert_eq!(value["clusters"][1]["members"][0]["name"], "cluster-2-a");
         assert_eq!(value["clusters"][1]["members"][0]["lmtp"], "127.0.0.1:22124");
-        assert!(value["clusters"][0]["members"][0].get("http").is_none());
+        assert_eq!(value["clusters"][0]["members"][0]["http"], "127.0.0.1:21180");
+        assert!(value["clusters"][0]["members"][0].get("smtp").is_none());
         assert_eq!(value["ca_certificate"], json!(home.path().join("ca.pem")));
     }
 }
