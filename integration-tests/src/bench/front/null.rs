@@ -24,7 +24,7 @@ pub(super) struct Ports {
     pub(super) auth: u16,
 }
 
-/// Serves, and prints the [`Ports`].
+/// Serves, and prints the `Ports`.
 ///
 /// # Errors
 /// If it cannot listen.
