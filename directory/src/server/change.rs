@@ -6,11 +6,15 @@ use ldap3_proto::{
 };
 
 use super::{
+    access::PASSWORD_KEY,
     entry::{Attribute, Entry, holds},
     refusal::{Refusal, refuse},
     schema,
 };
-use crate::dn::{Dn, Rdn};
+use crate::{
+    dn::{Dn, Rdn},
+    password::has_scheme,
+};
 
 /// One operation that writes.
 #[derive(Debug, Clone)]
@@ -33,6 +37,12 @@ impl From<LdapModify> for Edit {
         let attribute = Attribute { name: modify.modification.atype, values: modify.modification.vals };
         Self { kind: modify.operation, attribute }
     }
+}
+
+/// The passwords among the attributes that came in plain text: none is ever stored so unless it says `{CLEARTEXT}`.
+pub(super) fn plain_passwords(attributes: &mut [Attribute]) -> impl Iterator<Item = &mut Vec<u8>> {
+    let passwords = attributes.iter_mut().filter(|attribute| schema::key(&attribute.name) == PASSWORD_KEY);
+    passwords.flat_map(|attribute| &mut attribute.values).filter(|value| !value.is_empty() && !has_scheme(value))
 }
 
 /// Checks the attributes of an entry to be added and merges those given twice.

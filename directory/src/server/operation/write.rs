@@ -13,10 +13,10 @@ use super::{Context, Identity, Response, result};
 use crate::{
     dn::{Dn, Rdn},
     name::Secret,
-    password::{has_scheme, hash_password},
+    password::hash_password,
     server::{
         access::PASSWORD_KEY,
-        change::{Change, Edit},
+        change::{Change, Edit, plain_passwords},
         entry::Attribute,
         refusal::{Refusal, refuse},
         schema,
@@ -109,11 +109,9 @@ impl Context {
 
 /// Hashes passwords that came in plain text: none is ever stored so unless it says `{CLEARTEXT}`.
 async fn hash_plain(attributes: &mut [Attribute], scheme: PasswordScheme) {
-    for attribute in attributes.iter_mut().filter(|attribute| schema::key(&attribute.name) == PASSWORD_KEY) {
-        for value in attribute.values.iter_mut().filter(|value| !value.is_empty() && !has_scheme(value)) {
-            let plain = Secret::new(std::mem::take(value));
-            let hashed = spawn_blocking(move || hash_password(&plain, scheme)).await;
-            *value = hashed.unwrap_or_default().into_bytes();
-        }
+    for value in plain_passwords(attributes) {
+        let plain = Secret::new(std::mem::take(value));
+        let hashed = spawn_blocking(move || hash_password(&plain, scheme)).await;
+        *value = hashed.unwrap_or_default().into_bytes();
     }
 }

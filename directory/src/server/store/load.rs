@@ -21,9 +21,8 @@ use crate::name::Secret;
 use crate::{
     dn::{Dn, DnError},
     ldif::LdifEntry,
-    password::{has_scheme, hash_password},
+    password::hash_password,
     server::{
-        access::PASSWORD_KEY,
         change::{self, Change},
         entry::{Attribute, Entry, Stamp, normal},
         refusal::{Refusal, refuse},
@@ -217,7 +216,9 @@ impl Load<'_> {
         };
         let attributes = entry.attributes.into_iter().filter(|(name, _)| !is_kept_by_servers(name));
         let mut attributes: Vec<_> = attributes.map(|(name, values)| Attribute { name, values }).collect();
-        attributes.iter_mut().for_each(|attribute| hash_plain(attribute, self.new_passwords));
+        for value in change::plain_passwords(&mut attributes) {
+            *value = hash_password(&Secret::new(std::mem::take(value)), self.new_passwords).into_bytes();
+        }
         let mut entry = Entry {
             dn: dn.to_string(),
             attributes: change::check_new(attributes)?,
@@ -246,15 +247,6 @@ struct Prepared {
 fn is_kept_by_servers(name: &str) -> bool {
     const OF_OTHERS: [&str; 4] = ["structuralObjectClass", "entryCSN", "contextCSN", "nsUniqueId"];
     schema::is_operational(name) || OF_OTHERS.iter().any(|known| known.eq_ignore_ascii_case(name))
-}
-
-/// Hashes passwords that stand in the file as plain text.
-fn hash_plain(attribute: &mut Attribute, scheme: PasswordScheme) {
-    if schema::key(&attribute.name) == PASSWORD_KEY {
-        for value in attribute.values.iter_mut().filter(|value| !value.is_empty() && !has_scheme(value)) {
-            *value = hash_password(&Secret::new(std::mem::take(value)), scheme).into_bytes();
-        }
-    }
 }
 
 /// A key on its way to its place: what, and the number of the entry behind it.

@@ -101,7 +101,7 @@ fn what_was_loaded_is_found_like_what_was_added() {
     assert_eq!(eve.uuid.to_string(), ID);
     assert!(!eve.has("structuralobjectclass") && eve.created.unix_seconds == 1);
     let password = reader.find(&dn("uid=adam,ou=people,dc=x")).unwrap().unwrap().values("userpassword").concat();
-    assert!(has_scheme(&password));
+    assert!(crate::password::has_scheme(&password));
 
     // One after the other through the writer, the same tables come about.
     let other = World::new();
