@@ -1,30 +1,18 @@
 //! Whole connections over loopback: clients, a router, and members that are as simple as can be.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, io, sync::Mutex, time::Instant};
 
-use laniakea_config::{Limits, Mechanism};
+use laniakea_config::Mechanism;
 use laniakea_directory::{AccountId, AccountRecord, ClusterName, ClusterRecord, Directory, LoginName, Secret, Status};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpListener,
 };
-use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::{
     dialogue::{Player, Said, Script},
-    drive::{
-        Routes, ServerTls,
-        header::receive_preamble,
-        listener::{Gate, accept_loop},
-        login::DialError,
-        test_tls::TestTls,
-    },
+    drive::{header::receive_preamble, listener::accept_loop, login::DialError, test_context, test_tls::TestTls},
     handoff::{Moved, Preamble, Ticket, TicketKey},
     session::Protection,
     wire::sasl::{Proof, encode},
@@ -160,33 +148,10 @@ impl Rig {
         let secret = || Secret::new(b"unused by routers".to_vec());
         let directory = Directory::in_memory(vec![(account(), secret()), (foreign, secret())], vec![cluster]);
         let files = TestTls::new();
-        let limits = Limits {
-            message_bytes_max: 1 << 20,
-            recipients_max: 10,
-            connections_per_address_max: 40,
-            connections_max: 100,
-            login: Duration::from_secs(60),
-            idle: Duration::from_secs(60),
-            memory_bytes_max: 1 << 24,
-        };
         let context = Arc::new(RouterContext {
-            name: "router-1".into(),
-            domain: "mail.example.org".into(),
-            routes: Routes::new(directory.clone(), Default::default()),
-            directory,
-            foreign: Default::default(),
-            smarthost: Default::default(),
             mechanisms: mechanisms.into(),
-            tls: ServerTls::load(&files.settings()).unwrap(),
-            memory: mail::Budget::new(limits.memory_bytes_max),
-            limits,
-            gate: Gate::new(limits.connections_max, 2, limits.connections_per_address_max),
-            suspicion: parking_lot::Mutex::default(),
-            trust_from: Vec::new(),
             proxy_from: proxy_from.iter().map(|network| network.parse().unwrap()).collect(),
-            shutdown: CancellationToken::new(),
-            drained: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            ..test_context::context(directory, &files)
         });
         let mut rig = Self { context, addresses: BTreeMap::new(), _files: files };
         for service in [Service::Imap, Service::Pop3, Service::Imaps] {

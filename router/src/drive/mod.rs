@@ -27,6 +27,8 @@ pub mod splice;
 pub mod stream;
 mod succession;
 #[cfg(test)]
+mod test_context;
+#[cfg(test)]
 mod test_tls;
 pub mod tls;
 mod upkeep;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use laniakea_config::{DirectorySettings, Limits, Profile};
+use laniakea_config::{DirectorySettings, Profile};
 use laniakea_test_ports::free_address;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::drive::test_tls::TestTls;
+use crate::drive::{test_context, test_tls::TestTls};
 
 fn config(files: &TestTls) -> Config {
     fs::write(files.path("token"), "secret").unwrap();
@@ -47,15 +47,7 @@ fn config(files: &TestTls) -> Config {
         foreign: vec![],
         smarthost: None,
         sasl: Default::default(),
-        limits: Limits {
-            message_bytes_max: 1 << 20,
-            recipients_max: 10,
-            connections_per_address_max: 40,
-            connections_max: 100,
-            login: Duration::from_secs(60),
-            idle: Duration::from_secs(60),
-            memory_bytes_max: 1 << 24,
-        },
+        limits: test_context::limits(),
     }
 }
 

@@ -20,17 +20,10 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    drive::{
-        Routes, ServerTls, Stream,
-        header::receive_preamble,
-        listener::{Gate, accept_loop},
-        mail::Budget,
-        test_tls::TestTls,
-    },
+    drive::{Stream, header::receive_preamble, listener::accept_loop, test_context, test_tls::TestTls},
     handoff::{Preamble, Protocol},
 };
 
@@ -158,34 +151,8 @@ impl Rig {
         let accounts = vec![(ann, Secret::default()), (far, Secret::default())];
         let directory = Directory::in_memory(accounts, vec![cluster("one", one), cluster("two", two)]);
         let files = TestTls::new();
-        let limits = Limits {
-            message_bytes_max: 1000,
-            recipients_max: 10,
-            connections_per_address_max: 40,
-            connections_max: 100,
-            login: Duration::from_secs(60),
-            idle: Duration::from_secs(60),
-            memory_bytes_max: 1 << 24,
-        };
-        let context = Arc::new(RouterContext {
-            name: "router-1".into(),
-            domain: "mail.example.org".into(),
-            routes: Routes::new(directory.clone(), Default::default()),
-            directory,
-            mechanisms: Default::default(),
-            foreign: Default::default(),
-            smarthost: Default::default(),
-            tls: ServerTls::load(&files.settings()).unwrap(),
-            memory: Budget::new(limits.memory_bytes_max),
-            limits,
-            gate: Gate::new(limits.connections_max, 2, limits.connections_per_address_max),
-            suspicion: parking_lot::Mutex::default(),
-            trust_from: Vec::new(),
-            proxy_from: Vec::new(),
-            shutdown: CancellationToken::new(),
-            drained: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-        });
+        let limits = Limits { message_bytes_max: 1000, ..test_context::limits() };
+        let context = Arc::new(RouterContext { limits, ..test_context::context(directory, &files) });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let front = Arc::new(WebFront { context: context.clone(), cookies: CookieKey::derive(b"token") });

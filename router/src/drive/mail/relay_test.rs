@@ -6,7 +6,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use laniakea_config::{Limits, Mechanism};
@@ -15,11 +14,11 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    drive::{Routes, ServerTls, header::receive_preamble, listener::Gate, test_tls::TestTls, watch},
+    drive::{header::receive_preamble, test_context, test_tls::TestTls, watch},
     handoff::{Preamble, SessionId, TlsFacts},
     route::{Member, RouteKey},
     session::smtp::{Envelope, Recipient},
@@ -192,33 +191,11 @@ impl Rig {
         let accounts = vec![account("a", 1, "one"), account("b", 2, "one"), account("c", 3, "two")];
         let directory = Directory::in_memory(accounts, vec![cluster("one", one), cluster("two", two)]);
         let files = TestTls::new();
-        let limits = Limits {
-            message_bytes_max: 1 << 24,
-            recipients_max: 10,
-            connections_per_address_max: 40,
-            connections_max: 100,
-            login: Duration::from_secs(60),
-            idle: Duration::from_secs(60),
-            memory_bytes_max: 1 << 24,
-        };
         let context = Arc::new(RouterContext {
-            name: "router-1".into(),
             domain: "x.example".into(),
-            routes: Routes::new(directory.clone(), Default::default()),
-            directory,
-            foreign: Default::default(),
-            smarthost: Default::default(),
             mechanisms: Mechanism::ALWAYS.into(),
-            tls: ServerTls::load(&files.settings()).unwrap(),
-            memory: Budget::new(limits.memory_bytes_max),
-            limits,
-            gate: Gate::new(100, 2, 40),
-            suspicion: Default::default(),
-            proxy_from: Vec::new(),
-            trust_from: Vec::new(),
-            shutdown: CancellationToken::new(),
-            drained: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            limits: Limits { message_bytes_max: 1 << 24, ..test_context::limits() },
+            ..test_context::context(directory, &files)
         });
         tokio::spawn(watch(context.clone()));
         Self { context, _files: files }
